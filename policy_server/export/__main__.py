@@ -1,0 +1,47 @@
+"""Export a trained policy as a bundle: ``python -m policy_server.export runs/reach_cued --output bundles/reach_cued``."""
+
+import argparse
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from policy_server.export.writing import write_bundle
+from policy_server.model.policy import DiffusionPolicy
+from policy_server.runtime import configuration
+from policy_server.runtime.command import run_command
+from policy_server.runtime.errors import ConfigurationError
+from policy_server.training.checkpoint import load_checkpoint
+
+
+def main() -> int:
+    arguments = _parse()
+    # The exporter reports its progress through warnings that are of no use to whoever exports.
+    warnings.filterwarnings("ignore")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    checkpoint = load_checkpoint(arguments.run)
+    if checkpoint is None:
+        raise ConfigurationError(f"no checkpoint in '{arguments.run}': train first with python -m policy_server.train")
+    policy = DiffusionPolicy(checkpoint.spec, checkpoint.config.model)
+    policy.load_state_dict(checkpoint.average)
+    training = {"steps": checkpoint.step, "config": configuration.to_plain(checkpoint.config)}
+    parity = write_bundle(policy, checkpoint.spec, arguments.output, training)
+    size_mb = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
+    print(f"parity with torch: embedding {parity.embedding:.1e}, chunk {parity.chunk:.1e}")
+    print(f"bundle of step {checkpoint.step} ({size_mb:.1f} MB) is in {arguments.output}")
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m policy_server.export",
+        description="Export the averaged weights of a training run as a bundle, and check it against torch.",
+        epilog="example: python -m policy_server.export runs/reach_cued --output bundles/reach_cued",
+    )
+    parser.add_argument("run", type=Path, help="folder of the training run (with checkpoint.pt)")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the bundle to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

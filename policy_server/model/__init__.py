@@ -1,0 +1,1 @@
+"""The networks in torch: encoder, conditional UNet, diffusion, and the policy that joins them."""

@@ -1,0 +1,64 @@
+"""DDPM training schedule and DDIM sampling (squared-cosine, noise prediction, eta = 0)."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+LIMIT = 1.0  # scaled actions lie in [-1, 1]; the predicted clean chunk is clipped there
+
+
+def squared_cosine_alphas(steps: int, largest_beta: float = 0.999) -> Tensor:
+    """Cumulative alphas of the squared-cosine schedule (Nichol & Dhariwal 2021, eq. 17), float64 (steps,)."""
+
+    def level(fraction: float) -> float:
+        return math.cos((fraction + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    betas = [min(1 - level((i + 1) / steps) / level(i / steps), largest_beta) for i in range(steps)]
+    return torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), dim=0)
+
+
+class Diffusion(nn.Module):
+    """The schedule's tables: noising for training and the DDIM update for sampling."""
+
+    alphas: Tensor
+    sampling_steps: Tensor
+    sampling_alphas: Tensor
+    sampling_previous: Tensor
+
+    def __init__(self, training_steps: int = 100, sampling_steps: int = 10) -> None:
+        super().__init__()
+        alphas = squared_cosine_alphas(training_steps)
+        # Trailing spacing: sampling begins at the noisiest step, e.g. 99, 89, ..., 9.
+        steps = torch.arange(sampling_steps, 0, -1, dtype=torch.float64) * training_steps / sampling_steps
+        indices = (steps.round().long() - 1).clamp(min=0)
+        at = alphas[indices]
+        previous = torch.cat([at[1:], torch.ones(1, dtype=torch.float64)])
+        self.training_steps = training_steps
+        self.register_buffer("alphas", alphas.float(), persistent=False)
+        self.register_buffer("sampling_steps", indices.float(), persistent=False)
+        self.register_buffer("sampling_alphas", at.float(), persistent=False)
+        self.register_buffer("sampling_previous", previous.float(), persistent=False)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+        """Forward process: clean and noise (B, H, A), integer step (B,)."""
+        alpha = self.alphas[step][:, None, None]
+        return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+
+    def update(self, noisy: Tensor, predicted_noise: Tensor, index: Tensor) -> Tensor:
+        """One DDIM step (Song et al. 2021, eq. 12 with eta = 0); ``index`` (1,) counts sampling steps from 0."""
+        alpha, previous = self.sampling_alphas[index], self.sampling_previous[index]
+        clean = (noisy - (1 - alpha).sqrt() * predicted_noise) / alpha.sqrt()
+        clean = clean.clamp(-LIMIT, LIMIT)
+        # The noise that belongs to the clipped chunk, so that clipping does not push the path off the schedule.
+        noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+        return previous.sqrt() * clean + (1 - previous).sqrt() * noise
+
+    def sample(self, predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> Tensor:
+        """Walk from noise (B, H, A) to a clean chunk; ``predict(noisy, step)`` takes the training step as float (1,)."""
+        x = noise
+        for i in range(len(self.sampling_steps)):
+            index = torch.tensor([i], device=noise.device)
+            x = self.update(x, predict(x, self.sampling_steps[index]), index)
+        return x

@@ -1,0 +1,93 @@
+"""The policy: encoder, denoiser, diffusion and scaling under one roof, as training sees it and export splits it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from policy_server.model.attention import KeysValues
+from policy_server.model.diffusion import Diffusion
+from policy_server.model.encoder import EncoderConfig, ObservationEncoder
+from policy_server.model.unet import CrossAttentionUnet, UnetConfig
+from policy_server.runtime.manifest import PolicySpec
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The networks' sizes."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    unet: UnetConfig = field(default_factory=UnetConfig)
+
+
+class Scaling(nn.Module):
+    """Statistics of the training data: proprioception to zero mean and unit deviation, actions to [-1, 1]."""
+
+    proprioception_mean: Tensor
+    proprioception_std: Tensor
+    action_middle: Tensor
+    action_half_range: Tensor
+
+    def __init__(self, proprioception: int, actions: int) -> None:
+        super().__init__()
+        self.register_buffer("proprioception_mean", torch.zeros(proprioception))
+        self.register_buffer("proprioception_std", torch.ones(proprioception))
+        self.register_buffer("action_middle", torch.zeros(actions))
+        self.register_buffer("action_half_range", torch.ones(actions))
+
+    def fit(self, proprioception: Tensor, actions: Tensor) -> None:
+        """Take the statistics from proprioception (N, P) and actions (N, A), rad and m."""
+        self.proprioception_mean.copy_(proprioception.mean(0))
+        # A joint that never moves (a parked gripper) would otherwise blow sensor noise up to unit size.
+        self.proprioception_std.copy_(proprioception.std(0).clamp(min=1e-2))
+        low, high = actions.amin(0), actions.amax(0)
+        self.action_middle.copy_((low + high) / 2)
+        self.action_half_range.copy_(((high - low) / 2).clamp(min=1e-2))
+
+    def scale_actions(self, actions: Tensor) -> Tensor:
+        return (actions - self.action_middle) / self.action_half_range
+
+    def unscale_actions(self, scaled: Tensor) -> Tensor:
+        return scaled * self.action_half_range + self.action_middle
+
+
+class DiffusionPolicy(nn.Module):
+    """A long-context diffusion policy.
+
+    Context rows, float32 (B, T, 1 + E + P): age in s, embedding, proprioception in rad and m.
+    """
+
+    def __init__(self, spec: PolicySpec, config: ModelConfig) -> None:
+        super().__init__()
+        proprioception, actions = len(spec.proprioception_joints), len(spec.action.joints)
+        self.rate_hz = spec.rate_hz
+        self.proprioception = proprioception
+        self.encoder = ObservationEncoder(spec.cameras, config.encoder)
+        self.scaling = Scaling(proprioception, actions)
+        self.unet = CrossAttentionUnet(self.encoder.embedding_dim + proprioception, actions, config.unet)
+        self.diffusion = Diffusion(spec.sampler.training_steps, spec.sampler.steps)
+
+    def encode(self, images: Mapping[str, Tensor]) -> Tensor:
+        """Camera name → uint8 (B, H, W, 3); returns the embedding (B, E)."""
+        return self.encoder(images)
+
+    def project(self, context: Tensor) -> list[KeysValues]:
+        """All that the denoiser needs of a context (B, T, 1 + E + P)."""
+        proprioception = (context[..., -self.proprioception :] - self.scaling.proprioception_mean) / self.scaling.proprioception_std
+        ticks = context[..., :1] * self.rate_hz
+        return self.unet.project(torch.cat([ticks, context[..., 1 : -self.proprioception], proprioception], dim=-1))
+
+    def loss(self, context: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Mean squared error of the predicted noise, over all past and future actions (B, H, A) in rad and m."""
+        clean = self.scaling.scale_actions(actions)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        step = torch.randint(self.diffusion.training_steps, (len(clean),), generator=generator).to(clean.device)
+        predicted = self.unet(self.diffusion.add_noise(clean, noise, step), step.float(), self.project(context))
+        return (predicted.float() - noise).square().mean()
+
+    def sample(self, context: Tensor, noise: Tensor) -> Tensor:
+        """Context (B, T, D) and noise (B, H, A) → joint targets (B, H, A), rad and m."""
+        history = self.project(context)
+        scaled = self.diffusion.sample(lambda noisy, step: self.unet(noisy, step, history), noise)
+        return self.scaling.unscale_actions(scaled)

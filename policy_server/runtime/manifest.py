@@ -1,0 +1,94 @@
+"""The bundle's manifest: what a policy sees, remembers and answers. The one description that training, export and robot share."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from policy_server.runtime.clock import NS_PER_S
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """One camera as the policy sees it.
+
+    ``source_height``/``source_width`` are the pixels of the published image; ``crop`` is (top, left, height, width) in
+    those pixels; the crop is then resized (area) to ``height`` x ``width``, the encoder's input.
+    """
+
+    name: str
+    source_height: int
+    source_width: int
+    crop: tuple[int, int, int, int]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class HistorySpec:
+    """Which past ticks the policy reads. ``offsets_ticks`` runs oldest first and ends with 0, e.g. (12, 8, 4, 0)."""
+
+    offsets_ticks: tuple[int, ...]
+    embedding_dim: int
+
+    @property
+    def length(self) -> int:
+        """Context length T."""
+        return len(self.offsets_ticks)
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """The chunk that the denoiser answers: ``past_steps`` rows of the past, then ``future_steps`` rows to come."""
+
+    joints: tuple[str, ...]
+    past_steps: int
+    future_steps: int
+    replan_every_ticks: int
+
+    @property
+    def horizon(self) -> int:
+        return self.past_steps + self.future_steps
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """How the denoiser graph samples: DDIM steps out of the training schedule's steps."""
+
+    kind: str
+    steps: int
+    training_steps: int
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """Everything about a policy but its weights."""
+
+    name: str
+    task: str
+    rate_hz: float
+    cameras: tuple[CameraSpec, ...]
+    proprioception_joints: tuple[str, ...]
+    history: HistorySpec
+    action: ActionSpec
+    sampler: SamplerSpec
+
+    @property
+    def period_ns(self) -> int:
+        return round(NS_PER_S / self.rate_hz)
+
+    @property
+    def row_width(self) -> int:
+        """Columns of a context row: age in s, embedding, proprioception."""
+        return 1 + self.history.embedding_dim + len(self.proprioception_joints)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.yaml``: the spec, the sha256 of each file, how the policy was trained, and the hash over all of it."""
+
+    schema: int
+    policy: PolicySpec
+    files: dict[str, str]
+    training: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""

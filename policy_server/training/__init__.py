@@ -1,0 +1,1 @@
+"""Data windows, trainer and checkpoints."""

@@ -1,0 +1,106 @@
+"""What a training run is: one typed configuration, written into its checkpoint and its bundle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from policy_server.model.policy import ModelConfig
+from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.manifest import ActionSpec, CameraSpec, HistorySpec, PolicySpec, SamplerSpec
+from policy_server.runtime.recording import CameraShape, DatasetInfo
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How a recorded camera is shown to the encoder: centred crop as a share of the picture, then this size in pixels."""
+
+    height: int = 64
+    width: int = 64
+    crop: float = 1.0
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """``length`` observations, ``stride_ticks`` apart, the newest last."""
+
+    length: int = 16
+    stride_ticks: int = 4
+
+
+@dataclass(frozen=True)
+class ChunkConfig:
+    """Rows of the action chunk; the past is capped so that the chunk does not grow with the context."""
+
+    past_steps: int = 4
+    future_steps: int = 12
+    replan_every_ticks: int = 4
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up, cosine decay, gradient clipping, and an exponential moving average of the weights."""
+
+    learning_rate: float = 6e-4
+    betas: tuple[float, float] = (0.95, 0.999)
+    weight_decay: float = 1e-6
+    warmup_steps: int = 300
+    gradient_clip: float = 1.0
+    ema_power: float = 0.75
+    ema_max: float = 0.9999
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training run.
+
+    ``windows_per_episode`` windows of one episode share their frames, which are then encoded once; ``precision`` is
+    ``float32`` or ``bfloat16`` (autocast); ``threads`` 0 leaves the number to torch.
+    """
+
+    name: str
+    dataset: Path
+    output: Path
+    cameras: dict[str, ViewConfig]
+    steps: int = 10_000
+    batch_windows: int = 128
+    windows_per_episode: int = 8
+    seed: int = 0
+    precision: str = "float32"
+    threads: int = 0
+    checkpoint_every: int = 500
+    context: ContextConfig = field(default_factory=ContextConfig)
+    chunk: ChunkConfig = field(default_factory=ChunkConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    diffusion_steps: int = 100
+    sampling_steps: int = 10
+
+
+def policy_spec(config: TrainingConfig, dataset: DatasetInfo) -> PolicySpec:
+    """The policy that this configuration trains on this dataset. Raises ConfigurationError when they do not fit."""
+    levels = 2 ** (len(config.model.unet.widths) - 1)
+    horizon = config.chunk.past_steps + config.chunk.future_steps
+    if horizon % levels:
+        raise ConfigurationError(f"chunk of {horizon} steps: must be a multiple of {levels} for {len(config.model.unet.widths)} UNet widths")
+    offsets = tuple(range((config.context.length - 1) * config.context.stride_ticks, -1, -config.context.stride_ticks))
+    cameras = tuple(_camera_spec(name, view, dataset.cameras) for name, view in config.cameras.items())
+    return PolicySpec(
+        name=config.name,
+        task=dataset.task,
+        rate_hz=dataset.rate_hz,
+        cameras=cameras,
+        proprioception_joints=dataset.proprioception_joints,
+        history=HistorySpec(offsets, config.model.encoder.embedding_dim * len(cameras)),
+        action=ActionSpec(dataset.action_joints, config.chunk.past_steps, config.chunk.future_steps, config.chunk.replan_every_ticks),
+        sampler=SamplerSpec("ddim", config.sampling_steps, config.diffusion_steps),
+    )
+
+
+def _camera_spec(name: str, view: ViewConfig, recorded: Sequence[CameraShape]) -> CameraSpec:
+    by_name = {camera.name: camera for camera in recorded}
+    if name not in by_name:
+        raise ConfigurationError(f"cameras: '{name}' was not recorded; the dataset has {', '.join(by_name)}")
+    source = by_name[name]
+    height, width = round(source.height * view.crop), round(source.width * view.crop)
+    crop = ((source.height - height) // 2, (source.width - width) // 2, height, width)
+    return CameraSpec(name, source.height, source.width, crop, view.height, view.width)

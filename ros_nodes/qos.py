@@ -1,0 +1,32 @@
+"""Quality of service of every topic: the one place that both ends take it from."""
+
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+
+
+def _best_effort(depth: int) -> QoSProfile:
+    return QoSProfile(
+        history=QoSHistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def _reliable(depth: int) -> QoSProfile:
+    return QoSProfile(
+        history=QoSHistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=QoSReliabilityPolicy.RELIABLE,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+CAMERA_IMAGE = _best_effort(depth=1)
+CLOCK = _best_effort(depth=1)
+# Deep enough for a tick of states at the robot's fastest rate, so that a busy moment loses none.
+JOINT_STATES = _best_effort(depth=100)
+POLICY_CONTEXT = _reliable(depth=1)
+ACTION_CHUNK = _reliable(depth=1)
+JOINT_TRAJECTORY = _reliable(depth=1)
+DIAGNOSTICS = _reliable(depth=10)
+TIMING = _best_effort(depth=100)

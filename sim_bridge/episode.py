@@ -1,0 +1,89 @@
+"""A policy's episode in one process: the runtime objects of the nodes, called one after the other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy_server.runtime.actor import Actor
+from policy_server.runtime.bundle import Bundle
+from policy_server.runtime.errors import BundleError
+from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.memory import Memory
+from policy_server.runtime.observation import ObservationAssembler
+from ros_nodes.franka.settings import GuardSettings
+from sim_bridge.arm import GuardedArm
+from sim_bridge.task_config import TaskConfig
+from sim_bridge.world import World
+
+_GAP_TICKS = 5
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode ended."""
+
+    seed: int
+    success: bool
+    reason: str
+    ticks: int
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Where and with how many threads the networks run, and the seed of the sampler's noise."""
+
+    provider: str = "cpu"
+    threads: int = 1
+    noise_seed: int = 0
+
+
+class PolicyEpisodes:
+    """Runs episodes of one bundle in a world, in lockstep."""
+
+    def __init__(self, bundle: Bundle, task: TaskConfig, guard: GuardSettings, engine: EngineConfig) -> None:
+        check_bundle_fits(bundle, task)
+        spec = bundle.spec
+        self._memory = Memory(bundle, provider=engine.provider, threads=engine.threads, max_gap_ns=_GAP_TICKS * spec.period_ns)
+        self._actor = Actor(bundle, provider=engine.provider, threads=engine.threads, noise_seed=engine.noise_seed)
+        self._assembler = ObservationAssembler(spec, camera_skew_ns=0, joint_skew_ns=0)
+        self._arm = GuardedArm(guard)
+        self._cameras = [camera.name for camera in spec.cameras]
+
+    def run(self, world: World, seed: int, on_tick: Callable[[World], None] = lambda world: None) -> EpisodeResult:
+        """Reset the world to ``seed`` and act until the episode has ended; ``on_tick`` sees the world before each tick."""
+        world.reset(seed)
+        self._memory.clear()
+        self._actor.clear()
+        self._assembler.clear()
+        self._arm.latch(world)
+        while not world.outcome().done:
+            on_tick(world)
+            self._tick(world)
+        outcome = world.outcome()
+        return EpisodeResult(seed, outcome.success, outcome.reason, world.tick_count)
+
+    def _tick(self, world: World) -> None:
+        stamp_ns = world.time_ns
+        self._assembler.add_joints(stamp_ns, world.joint_names, world.joint_positions())
+        for camera in self._cameras:
+            self._assembler.add_image(camera, stamp_ns, world.render(camera))
+        observation = self._assembler.pop()
+        assert observation is not None  # frames and joints bear the same stamp
+        self._arm.execute(self._actor.answer(self._memory.observe(observation)), world)
+
+
+def check_bundle_fits(bundle: Bundle, task: TaskConfig) -> None:
+    """Raises BundleError when the bundle was trained for another task, rate or other cameras than the world has."""
+    spec: PolicySpec = bundle.spec
+    if spec.task != task.task:
+        raise BundleError(f"bundle '{bundle.path}' was trained for '{spec.task}', not for '{task.task}': choose the other task or bundle")
+    if spec.period_ns != task.period_ns:
+        raise BundleError(f"bundle '{bundle.path}' runs at {spec.rate_hz} Hz, the task at {task.rate_hz} Hz: set the same rate")
+    sizes = {camera.name: (camera.height, camera.width) for camera in task.cameras}
+    for camera in spec.cameras:
+        wanted = (camera.source_height, camera.source_width)
+        if sizes.get(camera.name) != wanted:
+            has = ", ".join(f"{name} {height}x{width}" for name, (height, width) in sizes.items())
+            raise BundleError(
+                f"bundle '{bundle.path}' needs camera '{camera.name}' {wanted[0]}x{wanted[1]}; the task has {has}: "
+                f"change config/tasks/{task.task}.yaml or choose another bundle"
+            )

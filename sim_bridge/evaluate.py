@@ -1,0 +1,150 @@
+"""Evaluate a bundle: ``python -m sim_bridge.evaluate --bundle bundles/reach_cued --task reach_cued --episodes 100``."""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.command import run_command
+from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.resources import resource
+from ros_nodes.franka.settings import load_guard_settings
+from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, check_bundle_fits
+from sim_bridge.intervals import success_rate
+from sim_bridge.task_config import load_task_config
+from sim_bridge.tasks.registry import task_by_name
+from sim_bridge.world import World
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """An evaluation on seeds ``seed`` to ``seed + episodes - 1``; the same seeds make two bundles comparable in pairs."""
+
+    bundle: Path
+    task: str
+    episodes: int
+    seed: int
+    workers: int
+    engine: EngineConfig
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.episodes)
+
+
+def evaluate(config: EvaluateConfig) -> Iterator[EpisodeResult]:
+    """Run the episodes in lockstep in this process or in several; results come in the order of the seeds."""
+    check_bundle_fits(load_bundle(config.bundle), load_task_config(config.task))
+    if config.workers == 1:
+        _start_worker(config)
+        yield from map(_run_one, config.seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(config.workers, _start_worker, (config,)) as pool:
+        yield from pool.imap(_run_one, config.seeds)
+
+
+def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
+    """The same episodes through the ROS 2 nodes, in lockstep."""
+    from ros_nodes.graph import SimOptions
+    from sim_bridge.graph_run import run_graph
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = SimOptions(
+            bundle=str(config.bundle),
+            task=config.task,
+            episodes=config.episodes,
+            seed=config.seed,
+            clock="lockstep",
+            output_dir=folder,
+            provider=config.engine.provider,
+            threads=config.engine.threads,
+        )
+        yield from run_graph(options).results
+
+
+class _Worker:
+    def __init__(self, config: EvaluateConfig) -> None:
+        task = load_task_config(config.task)
+        self.world = World(task_by_name(config.task), task.cameras)
+        guard = load_guard_settings(resource("config/arm.yaml"))
+        self.episodes = PolicyEpisodes(load_bundle(config.bundle), task, guard, config.engine)
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(config: EvaluateConfig) -> None:
+    global _worker
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
+    _worker = _Worker(config)
+
+
+def _run_one(seed: int) -> EpisodeResult:
+    assert _worker is not None
+    return _worker.episodes.run(_worker.world, seed)
+
+
+def main() -> int:
+    arguments = _parse()
+    if arguments.episodes < 1:
+        raise ConfigurationError(f"--episodes {arguments.episodes}: ask for at least 1")
+    engine = EngineConfig(arguments.provider, threads=1, noise_seed=0)
+    config = EvaluateConfig(arguments.bundle, arguments.task, arguments.episodes, arguments.seed, arguments.workers, engine)
+    run = evaluate_through_graph if arguments.graph else evaluate
+    results: list[EpisodeResult] = []
+    with tqdm(total=config.episodes, desc=config.task, unit="episode") as bar:
+        for result in run(config):
+            results.append(result)
+            bar.set_postfix(success=f"{sum(r.success for r in results)}/{len(results)}", refresh=False)
+            bar.update()
+    rate = success_rate(sum(result.success for result in results), len(results))
+    print(f"{config.task}: {rate}")
+    if arguments.json:
+        _write_json(arguments.json, config, results)
+        print(f"results are in {arguments.json}")
+    return 0
+
+
+def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]) -> None:
+    rate = success_rate(sum(result.success for result in results), len(results))
+    content = {
+        "bundle": str(config.bundle),
+        "bundle_hash": load_bundle(config.bundle).hash,
+        "task": config.task,
+        "seed": config.seed,
+        **dataclasses.asdict(rate),
+        "results": [dataclasses.asdict(result) for result in results],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim_bridge.evaluate",
+        description="Success rate of a bundle on a task, with its 95 % Wilson interval.",
+        epilog="example: python -m sim_bridge.evaluate --bundle bundles/reach_cued --task reach_cued --episodes 100 --seed 0 --json out.json",
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--task", required=True, help="task name, as in config/tasks")
+    parser.add_argument("--episodes", type=int, default=100, help="number of episodes, one per seed (default 100)")
+    parser.add_argument("--seed", type=int, default=0, help="first seed (default 0; training uses seeds from 1000000 on)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2); results do not depend on it")
+    parser.add_argument("--graph", action="store_true", help="through the ROS 2 nodes instead of in one process")
+    parser.add_argument("--provider", default="cpu", choices=("cpu", "cuda"), help="where the networks run (default cpu)")
+    parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

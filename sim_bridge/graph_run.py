@@ -1,0 +1,54 @@
+"""Runs episodes through the real ROS 2 graph: starts the processes, shows the episodes, reads what they left."""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from policy_server.runtime.errors import PolicyError
+from ros_nodes.graph import SimOptions, sim_graph
+from ros_nodes.start import EXIT_INTERRUPTED, run
+from sim_bridge.episode import EpisodeResult
+from sim_bridge.run_files import read_results
+
+_EPISODE_LINE = re.compile(r"^episode \d+/\d+ ")
+_NOTICE = re.compile(r"\[(WARN|ERROR|FATAL)\]")
+
+
+class GraphRunError(PolicyError):
+    """The graph ended before its last episode."""
+
+
+@dataclass(frozen=True)
+class GraphRun:
+    """Results of a run, in the order of the seeds, and the folder with everything else."""
+
+    results: list[EpisodeResult]
+    folder: Path
+
+
+def run_graph(options: SimOptions, *, show: bool = True) -> GraphRun:
+    """Run the simulated graph to its end. Its output goes to ``graph.log``; episodes and warnings are shown.
+
+    Raises:
+        GraphRunError: a node died; names it and its last words.
+        KeyboardInterrupt: the run was ended by SIGINT or SIGTERM; what was done is on disk.
+    """
+    folder = Path(options.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "graph.log").open("w", encoding="utf-8") as log:
+
+        def on_line(node: str, line: str) -> None:
+            log.write(f"[{node}] {line}\n")
+            log.flush()
+            if show and _EPISODE_LINE.match(line):
+                print(line, flush=True)
+            elif show and _NOTICE.search(line):
+                print(f"[{node}] {line}", file=sys.stderr, flush=True)
+
+        outcome = run(sim_graph(options), on_line)
+    if outcome.status == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcome.status != 0:
+        raise GraphRunError(f"{outcome.reason} (all output: {folder / 'graph.log'})")
+    return GraphRun(read_results(folder), folder)

@@ -1,0 +1,1 @@
+"""Tasks with scripted experts, graded by memory and by local stability."""

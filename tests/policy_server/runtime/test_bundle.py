@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.errors import BundleError
+from tests.synthetic_bundle import synthetic_spec, write_synthetic_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_synthetic_bundle(tmp_path / "bundle")
+
+
+def test_a_bundle_comes_back_as_it_was_written(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.spec == synthetic_spec()
+    assert len(bundle.hash) == 64
+
+
+def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle at"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "encoder.onnx").unlink()
+    with pytest.raises(BundleError, match=r"encoder\.onnx is missing"):
+        load_bundle(folder)
+
+
+def test_a_truncated_file_is_named(folder: Path) -> None:
+    file = folder / "denoiser.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"denoiser\.onnx is truncated or altered"):
+        load_bundle(folder)
+
+
+def change_manifest(folder: Path, **values: object) -> None:
+    file = folder / "manifest.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **values}))
+
+
+def test_a_manifest_changed_after_export_is_refused(folder: Path) -> None:
+    change_manifest(folder, training={"how": "better"})
+    with pytest.raises(BundleError, match="changed after export"):
+        load_bundle(folder)
+
+
+def test_an_unknown_manifest_key_is_refused_with_the_nearest_one(folder: Path) -> None:
+    change_manifest(folder, polcy={})
+    with pytest.raises(BundleError, match="unknown key 'polcy'; did you mean 'policy'"):
+        load_bundle(folder)
+
+
+def test_another_schema_is_refused(folder: Path) -> None:
+    change_manifest(folder, schema=99)
+    with pytest.raises(BundleError, match="schema 99"):
+        load_bundle(folder)

@@ -1,0 +1,53 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policy_server.runtime.bundle import load_bundle, write_manifest
+from policy_server.runtime.engine import Denoiser, Encoder, open_session
+from policy_server.runtime.errors import BundleError, ObservationError, ProviderError
+from tests.synthetic_bundle import write_synthetic_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_synthetic_bundle(tmp_path / "bundle", cameras=(("front", 96, 96), ("wrist", 48, 64)))
+
+
+def test_the_encoder_sees_the_pixels(folder: Path) -> None:
+    red = np.zeros((96, 96, 3), np.uint8)
+    red[..., 0] = 255
+    embedding = Encoder(load_bundle(folder)).encode({"front": red, "wrist": np.zeros((48, 64, 3), np.uint8)})
+    np.testing.assert_allclose(embedding, [1, 0, 0])
+
+
+def test_a_picture_of_another_size_is_refused(folder: Path) -> None:
+    encoder = Encoder(load_bundle(folder))
+    with pytest.raises(ObservationError, match="camera 'wrist' gave"):
+        encoder.encode({"front": np.zeros((96, 96, 3), np.uint8), "wrist": np.zeros((64, 64, 3), np.uint8)})
+
+
+def test_a_provider_that_is_not_there_is_an_error(folder: Path) -> None:
+    with pytest.raises(ProviderError, match="install onnxruntime-gpu"):
+        open_session(folder / "encoder.onnx", "cuda", 1)
+    with pytest.raises(ProviderError, match="unknown provider 'tpu'"):
+        open_session(folder / "encoder.onnx", "tpu", 1)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "encoder.onnx").write_bytes(b"not a model")
+    with pytest.raises(BundleError, match="does not load"):
+        open_session(tmp_path / "encoder.onnx", "cpu", 1)
+
+
+def test_graphs_that_do_not_fit_the_manifest_are_refused(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    wrong_cameras = dataclasses.replace(bundle.spec, cameras=bundle.spec.cameras[:1])
+    write_manifest(folder, wrong_cameras, {})
+    with pytest.raises(BundleError, match="the encoder takes"):
+        Encoder(load_bundle(folder))
+    wrong_joints = dataclasses.replace(bundle.spec, proprioception_joints=bundle.spec.proprioception_joints[:-1])
+    write_manifest(folder, wrong_joints, {})
+    with pytest.raises(BundleError, match="the denoiser takes context"):
+        Denoiser(load_bundle(folder))

@@ -1,0 +1,161 @@
+"""A robot and camera of a few lines: publishes what a real one would and collects what it is told."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from ros_nodes import messages, qos, topics
+from tests.synthetic_bundle import JOINTS
+
+READY = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785, 0.02)
+PATIENCE_S = 20.0
+
+_COLLECTED = {
+    topics.POLICY_CONTEXT: (Image, qos.POLICY_CONTEXT),
+    topics.ACTION_CHUNK: (JointTrajectory, qos.ACTION_CHUNK),
+    topics.ARM_TRAJECTORY: (JointTrajectory, qos.JOINT_TRAJECTORY),
+    topics.GRIPPER_TRAJECTORY: (JointTrajectory, qos.JOINT_TRAJECTORY),
+    topics.DIAGNOSTICS: (DiagnosticArray, qos.DIAGNOSTICS),
+    topics.TIMING: (DiagnosticArray, qos.TIMING),
+}
+
+
+class FakeRobot:
+    """Publishes images, joint states and the clock on demand; keeps every message of the graph by topic."""
+
+    def __init__(self, domain_id: int, cameras: Sequence[str] = ("front",)) -> None:
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain_id, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node("fake_robot", context=self._context)
+        self.received: dict[str, list[Any]] = defaultdict(list)
+        self._images = {name: self.node.create_publisher(Image, topics.camera_image(name), qos.CAMERA_IMAGE) for name in cameras}
+        self._joint_states = self.node.create_publisher(JointState, topics.JOINT_STATES, qos.JOINT_STATES)
+        self._clock = self.node.create_publisher(Clock, "/clock", 10)
+        for topic, (message_type, profile) in _COLLECTED.items():
+            self.node.create_subscription(message_type, topic, self.received[topic].append, profile)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._executor.wake()
+        self._thread.join()
+        self.node.destroy_node()
+        self._executor.shutdown()
+        rclpy.shutdown(context=self._context)
+
+    def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
+        """The first truthy answer of ``condition``; fails loudly when none comes."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            answer = condition()
+            if answer:
+                return answer
+            time.sleep(0.005)
+        raise AssertionError(f"waited in vain for {what}")
+
+    def wait_until_listening(self) -> None:
+        """Until history, inference and arm have found each other and this robot."""
+        topics_of_the_robot = [self._joint_states, *self._images.values()]
+        self.wait_for(lambda: self._joint_states.get_subscription_count() >= 2, "history and arm on joint_states")
+        self.wait_for(lambda: all(p.get_subscription_count() >= 1 for p in topics_of_the_robot), "subscribers of the images")
+        for topic, own in ((topics.POLICY_CONTEXT, 2), (topics.ACTION_CHUNK, 2), (topics.ARM_TRAJECTORY, 1)):
+            self.wait_for(lambda topic=topic, own=own: self.node.count_subscribers(topic) >= own, f"subscribers of {topic}")
+            self.wait_for(lambda topic=topic: self.node.count_publishers(topic) >= 1, f"a publisher of {topic}")
+
+    def tell_time(self, stamp_ns: int) -> None:
+        self._clock.publish(Clock(clock=messages.ns_to_stamp(stamp_ns)))
+
+    def show(self, stamp_ns: int, image: np.ndarray | None = None, camera: str = "front") -> None:
+        image = np.full((96, 96, 3), 128, np.uint8) if image is None else image
+        self._images[camera].publish(messages.rgb_to_image(image, stamp_ns, camera))
+
+    def show_message(self, message: Image, camera: str = "front") -> None:
+        self._images[camera].publish(message)
+
+    def state_joints(self, stamp_ns: int, positions: Sequence[float] = READY, names: Sequence[str] = JOINTS) -> None:
+        message = JointState(name=list(names), position=list(positions))
+        message.header.stamp = messages.ns_to_stamp(stamp_ns)
+        self._joint_states.publish(message)
+
+    def tick(self, stamp_ns: int, positions: Sequence[float] = READY) -> None:
+        """One observation, as the bridge gives it in lockstep."""
+        self.tell_time(stamp_ns)
+        self.state_joints(stamp_ns, positions)
+        self.show(stamp_ns)
+
+    def answer_to(self, stamp_ns: int, topic: str = topics.ARM_TRAJECTORY) -> Any:
+        """The first message on ``topic`` that is stamped at or after ``stamp_ns``."""
+        return self.wait_for(
+            lambda: next((m for m in self.received[topic] if messages.stamp_to_ns(m.header.stamp) >= stamp_ns), None),
+            f"an answer to {stamp_ns} ns on {topic}",
+        )
+
+    def call_reset(self, node: str) -> Trigger.Response:
+        return self.call(Trigger, f"{node}/reset", Trigger.Request())
+
+    def state_of(self, node: str) -> str:
+        return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
+
+    def call(self, service_type: Any, name: str, request: Any) -> Any:
+        client = self.node.create_client(service_type, name)
+        self.wait_for(client.service_is_ready, f"service {name}")
+        future = client.call_async(request)
+        self.wait_for(future.done, f"an answer of {name}")
+        self.node.destroy_client(client)
+        return future.result()
+
+    def reports_of(self, node: str) -> list[Any]:
+        """Every diagnostic status of a node so far."""
+        return [s for m in list(self.received[topics.DIAGNOSTICS]) for s in m.status if s.hardware_id == node]
+
+    def wait_for_error(self, node: str) -> str:
+        """The message of the first ERROR that a node reports."""
+        return self.wait_for(
+            lambda: next((s.message for s in self.reports_of(node) if s.level == b"\x02"), None), f"an ERROR of {node}"
+        )
+
+    def _spin(self) -> None:
+        while not self._ended.is_set():
+            self._executor.spin_once()
+
+
+class Streaming:
+    """Publishes camera frames and joint states in real time, in a thread, until left."""
+
+    def __init__(self, robot: FakeRobot, rate_hz: float = 10.0) -> None:
+        self._robot = robot
+        self._period_s = 1.0 / rate_hz
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Streaming":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._period_s):
+            now_ns = time.time_ns()
+            self._robot.state_joints(now_ns)
+            self._robot.show(now_ns)
