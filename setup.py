@@ -34,20 +34,15 @@ DEV = [*TEST, "colcon-common-extensions", "mypy", "ruff", "setuptools<80", "type
 
 
 def files_below(folder: str) -> list[tuple[str, list[str]]]:
-    """``data_files`` entries that install a folder with its structure under ``share/``; ``**/.*`` stays behind."""
-    folders = sorted({path.parent for path in (ROOT / folder).rglob("*") if path.is_file() and not hidden(path)})
-    return [
-        (
-            f"share/{PACKAGE}/{parent.relative_to(ROOT).as_posix()}",
-            [path.relative_to(ROOT).as_posix() for path in sorted(parent.iterdir()) if path.is_file() and not hidden(path)],
-        )
-        for parent in folders
-    ]
+    """``data_files`` entries that install a folder, with its structure, under ``share/``."""
+    files = [path.relative_to(ROOT) for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
+    shipped = [path for path in files if not any(part.startswith((".", "__pycache__")) for part in path.parts)]
+    folders = sorted({path.parent for path in shipped})
+    return [(f"share/{PACKAGE}/{each}", [str(path) for path in shipped if path.parent == each]) for each in folders]
 
 
-def hidden(path: Path) -> bool:
-    """Whether a path is an editor's or an interpreter's business."""
-    return any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
+def executables() -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in sorted((ROOT / "scripts/executables").iterdir())]
 
 
 setup(
@@ -66,7 +61,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         # Not only console scripts: `ros2 run` and `ros2 launch` look in lib/<package>, where pip puts none.
-        (f"lib/{PACKAGE}", [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "scripts/executables").iterdir())]),
+        (f"lib/{PACKAGE}", executables()),
         *files_below("launch"),
         *files_below("config"),
         *files_below("bundles"),

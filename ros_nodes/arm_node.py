@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actions import ActionChunk
@@ -64,7 +63,7 @@ class ArmNode(ManagedNode):
         self._gripper_publisher = self.advertise(JointTrajectory, topics.GRIPPER_TRAJECTORY, qos.JOINT_TRAJECTORY)
         self._arm_publisher = self.advertise(JointTrajectory, topics.ARM_TRAJECTORY, qos.JOINT_TRAJECTORY)
         self._timing = TimingPublisher(self)
-        self.serve(Trigger, "~/reset", self._on_reset)
+        self.serve_reset(self._reset)
 
     def start(self) -> None:
         self._let_go()
@@ -197,11 +196,9 @@ class ArmNode(ManagedNode):
             self._guard.unlatch()
             self._window.clear()
 
-    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _reset(self) -> None:
         self._let_go()
         self._not_before_ns = self.get_clock().now().nanoseconds
-        response.success, response.message = True, "the guard waits for a chunk and the arm's position"
-        return response
 
 
 def main() -> int:

@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import dataclass
 
 from sensor_msgs.msg import Image, JointState
-from std_srvs.srv import Trigger
 
 from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.clock import seconds_to_ns
@@ -65,7 +64,7 @@ class HistoryNode(ManagedNode):
         self._latencies = LatencyWindow()
         self._context_publisher = self.advertise(Image, topics.POLICY_CONTEXT, qos.POLICY_CONTEXT)
         self._timing = TimingPublisher(self)
-        self.serve(Trigger, "~/reset", self._on_reset)
+        self.serve_reset(self._reset)
 
     def start(self) -> None:
         self._forget()
@@ -145,12 +144,10 @@ class HistoryNode(ManagedNode):
             self._assembler.clear()
             self._memory.clear()
 
-    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _reset(self) -> None:
         self._forget()
         # Frames of the last episode that are still on their way must not open the new one's memory.
         self._not_before_ns = self.get_clock().now().nanoseconds
-        response.success, response.message = True, "the history is empty"
-        return response
 
 
 def main() -> int:

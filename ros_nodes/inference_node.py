@@ -4,7 +4,6 @@ import threading
 import time
 
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actor import Actor
@@ -52,7 +51,7 @@ class InferenceNode(ManagedNode):
         self._skipped = 0
         self._chunk_publisher = self.advertise(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK)
         self._timing = TimingPublisher(self)
-        self.serve(Trigger, "~/reset", self._on_reset)
+        self.serve_reset(self._reset)
 
     def start(self) -> None:
         self._actor.clear()
@@ -110,13 +109,11 @@ class InferenceNode(ManagedNode):
         self._latencies.add(published_ns - received_ns)
         self._timing.publish(context.stamp_ns, received_ns, published_ns, self._actor.last_network_ns)
 
-    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _reset(self) -> None:
         with self._lock:
             self._newest = None
             self._actor.clear()
             self._not_before_ns = self.get_clock().now().nanoseconds
-        response.success, response.message = True, "the plan is dropped"
-        return response
 
 
 def main() -> int:

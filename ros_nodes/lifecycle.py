@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
 
 from policy_server.runtime.errors import PolicyError
 from ros_nodes import diagnostics, environment
@@ -80,6 +81,16 @@ class ManagedNode(LifecycleNode):
         """A service that lives until the node is closed."""
         service = self.create_service(service_type, name, callback)
         self._until_closed.append(lambda: self.destroy_service(service))
+
+    def serve_reset(self, forget: Callable[[], None]) -> None:
+        """``~/reset``: forget the episode."""
+
+        def on_reset(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            forget()
+            response.success, response.message = True, "ready for a new episode"
+            return response
+
+        self.serve(Trigger, "~/reset", on_reset)
 
     def subscribe(self, message_type: Any, topic: str, profile: QoSProfile, callback: Callable[[Any], None]) -> None:
         """A subscription that lives until the node is stopped."""

@@ -31,7 +31,7 @@ is_installed() {
 # --- Debian packages --------------------------------------------------------------------------------------------------
 
 has_library() {
-    ldconfig -p | grep -qF "$1"
+    grep -qF "$1" <<<"$(ldconfig -p)" # not a pipe: grep -q would break it, and pipefail take that for "missing"
 }
 
 has_egl_driver() {
@@ -41,7 +41,7 @@ has_egl_driver() {
 
 missing_debian_packages() {
     if ! command -v "$python" >/dev/null; then
-        echo python3 python3-venv
+        printf '%s\n' python3 python3-venv
     elif [[ ! -x $venv/bin/python ]] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
     fi
@@ -54,7 +54,6 @@ missing_debian_packages() {
 install_debian_packages() {
     local missing
     mapfile -t missing < <(missing_debian_packages)
-    missing=(${missing[*]-}) # one word each
     ((${#missing[@]})) || return 0
     local command=(apt-get)
     command -v apt-get >/dev/null || fail "install the equivalents of these Debian packages, then run this again: ${missing[*]}"
@@ -64,7 +63,7 @@ install_debian_packages() {
     fi
     echo "Installing Debian packages: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    "${command[@]}" update -qq </dev/null
+    "${command[@]}" update -qq </dev/null || true # the lists at hand may do
     "${command[@]}" install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
         fail "apt-get could not install ${missing[*]}: install them by hand, then run this again"
     mapfile -t missing < <(missing_debian_packages)
@@ -96,7 +95,7 @@ install_python_packages() {
     list=$(IFS=,; echo "${extras[*]}")
     echo "Installing Python packages ($list) into $venv; the first time this takes a few minutes"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-        --editable ".[$list]" </dev/null
+        --editable ".[$list]" </dev/null || fail "pip could not install the packages; the lines above say why"
 }
 
 leave_stamps() {

@@ -1,7 +1,5 @@
 """Joint targets for a hand that points straight down: ``mink`` with a posture regulariser."""
 
-from collections.abc import Sequence
-
 import mink
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +29,7 @@ class InverseKinematics:
         self._limits = [mink.ConfigurationLimit(model, gain=0.9)]
 
     def solve(
-        self, position_m: Sequence[float] | NDArray[np.float64], yaw_rad: float, start_rad: NDArray[np.float64] = HOME_RAD
+        self, position_m: NDArray[np.float64], yaw_rad: float, start_rad: NDArray[np.float64] = HOME_RAD
     ) -> NDArray[np.float64]:
         """Joint angles, float64 (7,), rad, that bring the TCP to ``position_m`` (3,), pointing down, turned by yaw.
 
@@ -45,15 +43,20 @@ class InverseKinematics:
         self._configuration.update(start)
         for _ in range(MAX_ITERATIONS):
             self._step()
-            error = self._hand.compute_error(self._configuration)
-            if np.linalg.norm(error[:3]) < POSITION_TOLERANCE_M and np.linalg.norm(error[3:]) < ORIENTATION_TOLERANCE_RAD:
+            if self._has_arrived():
                 return self._configuration.q[:7].copy()
-        raise UnreachableError(f"hand pose {np.round(position_m, 3)} m, yaw {yaw_rad:.2f} rad is out of reach; move it nearer")
+        pose = f"{np.round(position_m, 3)} m, yaw {yaw_rad:.2f} rad"
+        raise UnreachableError(f"hand pose {pose} is out of reach; choose one nearer to the base")
 
     def hand_position(self, joints_rad: NDArray[np.float64]) -> NDArray[np.float64]:
         """Position of the TCP, float64 (3,), m, for joint angles (7,)."""
         self._configuration.update(np.concatenate([joints_rad, [0.0, 0.0]]))
         return self._configuration.data.site("tcp").xpos.copy()
+
+    def _has_arrived(self) -> bool:
+        error = self._hand.compute_error(self._configuration)
+        position_m, orientation_rad = np.linalg.norm(error[:3]), np.linalg.norm(error[3:])
+        return bool(position_m < POSITION_TOLERANCE_M and orientation_rad < ORIENTATION_TOLERANCE_RAD)
 
     def _step(self) -> None:
         tasks = [self._hand, self._posture]
@@ -62,6 +65,6 @@ class InverseKinematics:
         self._configuration.integrate_inplace(step, min(1.0, MAX_STEP_RAD / max(largest, 1e-12)))
 
 
-def _pointing_down(position_m: Sequence[float] | NDArray[np.float64], yaw_rad: float) -> mink.SE3:
+def _pointing_down(position_m: NDArray[np.float64], yaw_rad: float) -> mink.SE3:
     rotation = mink.SO3.from_z_radians(yaw_rad) @ mink.SO3.from_x_radians(np.pi)
     return mink.SE3.from_rotation_and_translation(rotation, np.asarray(position_m, np.float64))

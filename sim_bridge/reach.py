@@ -10,6 +10,10 @@ MAX_STEP_RAD = 0.085
 MAX_FINGER_STEP_M = 0.02
 REMEMBERED_GOALS = 64
 
+REACH_RADIUS_M = (0.30, 0.72)
+REACH_ANGLE_RAD = 0.9
+REACH_HEIGHT_M = (0.01, 0.35)
+
 
 def step_towards(
     set_point: NDArray[np.float64],
@@ -27,6 +31,27 @@ def step_towards(
     return set_point + np.append(arm, finger)
 
 
+def above(place_m: NDArray[np.float64], height_m: float) -> NDArray[np.float64]:
+    """The point ``height_m`` above a place, float64 (3,), m."""
+    return place_m + np.array([0.0, 0.0, height_m])
+
+
+def nearest_reachable(position_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest place, (3,), at which the hand can point down: part of a ring around the base, m."""
+    x, y, z = position_m
+    radius_m, angle_rad = np.hypot(x, y), np.arctan2(y, x)
+    near_m = np.clip(radius_m, *REACH_RADIUS_M)
+    near_rad = np.clip(angle_rad, -REACH_ANGLE_RAD, REACH_ANGLE_RAD)
+    if near_m != radius_m or near_rad != angle_rad:
+        x, y = near_m * np.cos(near_rad), near_m * np.sin(near_rad)
+    return np.array([x, y, np.clip(z, *REACH_HEIGHT_M)])
+
+
+def is_reachable(position_m: NDArray[np.float64]) -> bool:
+    """Whether a place, (3,), on or over the table is within the experts' reach."""
+    return bool((nearest_reachable(position_m)[:2] == position_m[:2]).all())
+
+
 class HandGoals:
     """Joint goals for hand poses, remembered, since an expert asks for the same pose at each tick."""
 
@@ -35,7 +60,11 @@ class HandGoals:
         self._known: dict[tuple[float, ...], NDArray[np.float64]] = {}
 
     def goal(self, position_m: NDArray[np.float64], yaw_rad: float, finger_m: float) -> NDArray[np.float64]:
-        """Set-point, float64 (8,), with the hand pointing down at ``position_m`` (3,), turned by ``yaw_rad``."""
+        """Set-point, float64 (8,), with the hand pointing down at ``position_m`` (3,), turned by ``yaw_rad``.
+
+        A position out of reach is replaced by the nearest one within, so that a flung object cannot stop an expert.
+        """
+        position_m = nearest_reachable(position_m)
         key = (*(float(x) for x in position_m), yaw_rad)
         if key not in self._known:
             if len(self._known) >= REMEMBERED_GOALS:

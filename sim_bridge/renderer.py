@@ -1,15 +1,20 @@
 """Off-screen pictures of a MuJoCo world: one GL context for all cameras, tuned for speed on a CPU."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.errors import ConfigurationError, PolicyError
 from sim_bridge.gl_backend import mujoco
 
 MAX_GEOMS = 500
+
+
+class RenderError(PolicyError):
+    """A picture that cannot be drawn."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,18 @@ class Renderer:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        # MuJoCo frees textures and buffers in whatever context is current: left to the garbage collector,
+        # a forgotten renderer would empty another one's.
+        self._free = weakref.finalize(self, _free, self._gl, self._context)
 
     def render(self, data: mujoco.MjData, camera_name: str) -> NDArray[np.uint8]:
-        """The picture as uint8 (height, width, 3), RGB, top row first; the caller's own contiguous copy."""
+        """The picture as uint8 (height, width, 3), RGB, top row first; the caller's own contiguous copy.
+
+        Raises ``RenderError`` when the camera is unknown, the renderer is closed, or OpenGL reports a fault.
+        """
+        if not self._free.alive or camera_name not in self._views:
+            views = ", ".join(self._views) if self._free.alive else "none, the renderer is closed"
+            raise RenderError(f"no view '{camera_name}'; open are: {views}")
         view = self._views[camera_name]
         rect = mujoco.MjrRect(0, 0, view.width, view.height)
         pixels = np.empty((view.height, view.width, 3), np.uint8)
@@ -61,15 +75,20 @@ class Renderer:
         )
         mujoco.mjr_render(rect, self._scene, self._context)
         mujoco.mjr_readPixels(pixels, None, rect, self._context)
+        fault = mujoco.mjr_getError()
+        if fault:
+            raise RenderError(f"OpenGL error {fault:#x} while drawing '{camera_name}'; try MUJOCO_GL=egl or osmesa")
         return np.ascontiguousarray(pixels[::-1])
 
     def close(self) -> None:
-        if self._gl is None:
-            return
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
-        self._gl = None
+        """Frees the GL context; a second call does nothing."""
+        self._free()
+
+
+def _free(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()
 
 
 def _fixed_camera(model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:

@@ -12,6 +12,8 @@ from sim_bridge.renderer import CameraView, frame_buffer_size
 TABLE_HALF_SIZE_M = (0.55, 0.60, 0.02)
 TABLE_CENTRE_M = (0.30, 0.0, -0.02)
 TABLE_RGBA = (0.42, 0.40, 0.38, 1.0)
+FLOOR_M = -0.70
+FLOOR_RGBA = (0.62, 0.66, 0.70, 1.0)
 HIDDEN_GROUP = 4
 """Geoms and sites of this group are not drawn."""
 FRONT_POSE = ((1.06, 0.0, 0.80), (0.475, 0.0, 0.075))
@@ -35,9 +37,13 @@ def base_spec(views: Sequence[CameraView]) -> mujoco.MjSpec:
 
 
 def _add_table(spec: mujoco.MjSpec) -> None:
-    """A slab to look at; a plane to touch, since contacts with a plane are exact and cheap."""
+    """A slab and a floor to look at; a plane to touch, since contacts with a plane are exact and cheap."""
     spec.worldbody.add_geom(
         name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=TABLE_HALF_SIZE_M, pos=TABLE_CENTRE_M, rgba=TABLE_RGBA,
+        contype=0, conaffinity=0,
+    )  # fmt: skip
+    spec.worldbody.add_geom(
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[30, 30, 1], pos=[0, 0, FLOOR_M], rgba=FLOOR_RGBA,
         contype=0, conaffinity=0,
     )  # fmt: skip
     spec.worldbody.add_geom(name="table_top", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[1, 1, 1], group=HIDDEN_GROUP)
@@ -49,6 +55,8 @@ def _tune_rendering(spec: mujoco.MjSpec, views: Sequence[CameraView]) -> None:
     quality.offsamples, quality.shadowsize, quality.numslices, quality.numstacks, quality.numquads = 0, 0, 12, 6, 1
     height, width = frame_buffer_size(views)
     spec.visual.global_.offheight, spec.visual.global_.offwidth = height, width
+    # Fixed, so that the clipping planes do not depend on a task's objects.
+    spec.stat.extent, spec.stat.center = 1.5, [0.4, 0.0, 0.2]
     spec.visual.headlight.ambient = [0.45, 0.45, 0.45]
     spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     spec.visual.headlight.specular = [0, 0, 0]

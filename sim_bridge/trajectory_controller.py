@@ -92,7 +92,8 @@ class TrajectoryController:
         missing = [name for name in self.joints if name not in joints]
         if unknown or missing or len(joints) != len(self.joints):
             raise TrajectoryJointsError(
-                f"trajectory for {list(joints)}: missing {missing}, unknown {unknown}; name each of {list(self.joints)} once"
+                f"trajectory for {list(joints)}: missing {missing}, unknown {unknown}; "
+                f"name each of {list(self.joints)} once"
             )
         return [list(joints).index(name) for name in self.joints]
 
@@ -100,10 +101,14 @@ class TrajectoryController:
 def _finite_points(positions: NDArray[np.float64], points: int, joints: Sequence[str]) -> NDArray[np.float64]:
     values = np.asarray(positions, np.float64)
     if points == 0 or values.shape != (points, len(joints)):
-        raise TrajectoryValueError(f"positions of shape {values.shape}; give ({points} points, {len(joints)} joints), at least one point")
+        wanted = f"({max(points, 1)}, {len(joints)})"
+        raise TrajectoryValueError(
+            f"positions of shape {values.shape}; give {wanted}: points, joints, at least one point"
+        )
     if not np.isfinite(values).all():
         point, column = np.argwhere(~np.isfinite(values))[0]
-        raise TrajectoryValueError(f"position of {joints[column]} in point {point} is {values[point, column]}; send numbers")
+        value = values[point, column]
+        raise TrajectoryValueError(f"position of {joints[column]} in point {point} is {value}; send finite numbers")
     return values
 
 
@@ -112,5 +117,6 @@ def _increasing(times_ns: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64
     steps = np.diff(times)
     if times[0] < 0 or (steps <= 0).any():
         point = int(np.argmax(steps <= 0)) + 1 if times[0] >= 0 else 0
-        raise TrajectoryTimesError(f"time_from_start of point {point} is {times[point]} ns; times must start at 0 or later and increase")
+        time = f"time_from_start of point {point} is {times[point]} ns"
+        raise TrajectoryTimesError(f"{time}; times start at 0 or later and increase")
     return times

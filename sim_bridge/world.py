@@ -14,6 +14,7 @@ from sim_bridge.simulation import simulation_of
 from sim_bridge.tasks.task import PHYSICS_STEP_NS, RUNNING, STEPS_PER_TICK, Outcome, Task
 
 CHECK_EVERY_STEPS = 5
+"""A divisor of STEPS_PER_TICK."""
 START_SPREAD_RAD = 0.02
 FEED_FORWARD_LIMIT = np.array([2.5] * 7 + [0.2])
 """Fastest set-point motion that is fed forward (rad/s, m/s); a jump beyond it is left to the position gain."""
@@ -109,7 +110,6 @@ class World:
         if self._renderer is None:
             raise PolicyError("this world was made without cameras; name them when making it")
         model, data = self.simulation.model, self.simulation.data
-        # A step ends with new joint positions but the body poses from before it.
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
         return self._renderer.render(data, camera_name)
@@ -128,7 +128,11 @@ class World:
 
     def _watch(self) -> None:
         """Lets the task judge first and then move on, so a moment is judged under the rules that held during it."""
-        if not self._outcome.done and self._episode_steps % CHECK_EVERY_STEPS == 0:
+        if self._episode_steps % CHECK_EVERY_STEPS:
+            return
+        # A step ends with new joint positions but the body poses from before it.
+        mujoco.mj_kinematics(self.simulation.model, self.simulation.data)
+        if not self._outcome.done:
             self._outcome = self.task.check(self.simulation)
         if self._episode_steps % STEPS_PER_TICK:
             return

@@ -24,14 +24,15 @@ class _EncoderGraph(nn.Module):
 
 
 class _ProjectGraph(nn.Module):
-    """Context → keys and values of every block, flattened to one list."""
+    """Context → what its actions are measured from, then keys and values of every block, flattened to one list."""
 
     def __init__(self, policy: DiffusionPolicy) -> None:
         super().__init__()
         self.policy = policy
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        return [tensor for block in self.policy.project(context) for tensor in (block.keys, block.values)]
+        keys_values = [tensor for block in self.policy.project(context) for tensor in (block.keys, block.values)]
+        return [self.policy.anchor(context), *keys_values]
 
 
 class _StepGraph(nn.Module):
@@ -59,10 +60,10 @@ def export_denoiser(policy: DiffusionPolicy, context_length: int, row_width: int
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)
     context = torch.zeros(3, max(context_length, 4), row_width)
     noise = torch.zeros(3, horizon, actions)
-    keys_values = [tensor.contiguous() for tensor in _ProjectGraph(policy)(context)]
+    keys_values = [tensor.contiguous() for tensor in _ProjectGraph(policy)(context)[1:]]
     names = [f"key_value_{i}" for i in range(len(keys_values))]
-    project = _export(_ProjectGraph(policy), (context,), ["context"], names, ({0: batch, 1: length},))
-    per_tensor = tuple({0: batch, 2: length} for _ in keys_values)
+    project = _export(_ProjectGraph(policy), (context,), ["context"], ["anchor", *names], ({0: batch, 1: length},))
+    per_tensor = tuple({0: batch, 3 if index % 2 == 0 else 2: length} for index in range(len(keys_values)))
     step = _export(
         _StepGraph(policy), (noise, torch.zeros(1, dtype=torch.int64), *keys_values), ["noisy", "index", *names], ["next"],
         ({0: batch}, None, per_tensor),
@@ -82,7 +83,7 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str
 
 def _join(project: onnx.ModelProto, step: onnx.ModelProto, policy: DiffusionPolicy, row_width: int, horizon: int, actions: int) -> onnx.ModelProto:
     """One graph: projection, loop whose body is the step (it reads keys and values from outside), then scaling."""
-    _prefix_names(project.graph, "project/", keep={"context"} | {f"key_value_{i}" for i in range(len(project.graph.output))})
+    _prefix_names(project.graph, "project/", keep={"context"} | {item.name for item in project.graph.output})
     _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | {item.name for item in project.graph.output})
     body = helper.make_graph(
         [
@@ -114,7 +115,8 @@ def _join(project: onnx.ModelProto, step: onnx.ModelProto, policy: DiffusionPoli
             *project.graph.node,
             helper.make_node("Loop", ["steps", "go_on", "noise"], ["scaled"], body=body),
             helper.make_node("Mul", ["scaled", "half_range"], ["ranged"]),
-            helper.make_node("Add", ["ranged", "middle"], ["actions"]),
+            helper.make_node("Add", ["ranged", "middle"], ["from_anchor"]),
+            helper.make_node("Add", ["from_anchor", "anchor"], ["actions"]),
         ],
         "denoiser",
         [

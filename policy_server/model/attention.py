@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 @dataclass(frozen=True)
 class KeysValues:
-    """What one block reads of the context: keys and values, each (B, heads, tokens, width / heads)."""
+    """What one block reads of the context.
+
+    ``keys`` (B, heads, width / heads, tokens), transposed and scaled for the product with the queries;
+    ``values`` (B, heads, tokens, width / heads).
+    """
 
     keys: Tensor
     values: Tensor
@@ -19,13 +22,15 @@ class KeysValues:
 class CrossAttention(nn.Module):
     """Pre-norm cross-attention followed by a 4x GELU feed-forward, both residual.
 
-    Keys and values of the history depend on the context alone: ``project`` computes them once per chunk. Those of the
-    diffusion step's token are computed per denoising step and appended.
+    Keys and values of the history depend on the context alone: ``project`` computes them once per chunk. The diffusion step's
+    token changes with every denoising step, so its scores are put beside those of the history, which is never copied: a
+    denoising step hardly costs more for a long context.
     """
 
     def __init__(self, width: int, token_width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = 1 / math.sqrt(width // heads)
         self.query_norm = nn.LayerNorm(width)
         self.token_norm = nn.LayerNorm(token_width)
         self.query = nn.Linear(width, width)
@@ -38,15 +43,14 @@ class CrossAttention(nn.Module):
     def project(self, tokens: Tensor) -> KeysValues:
         """Tokens (B, N, token_width) → their keys and values for this block."""
         keys, values = self.key_value(self.token_norm(tokens)).chunk(2, dim=-1)
-        return KeysValues(self._split(keys), self._split(values))
+        return KeysValues(self._split(keys).transpose(-1, -2).contiguous() * self.scale, self._split(values).contiguous())
 
     def forward(self, x: Tensor, history: KeysValues, step_token: Tensor) -> Tensor:
         """``x`` (B, H, width); ``step_token`` (B, 1, token_width)."""
         step = self.project(step_token)
-        keys = torch.cat([history.keys, step.keys], dim=2)
-        values = torch.cat([history.values, step.values], dim=2)
         query = self._split(self.query(self.query_norm(x)))
-        attended = functional.scaled_dot_product_attention(query, keys, values)
+        weights = torch.cat([query @ history.keys, query @ step.keys], dim=-1).softmax(dim=-1)
+        attended = weights[..., :-1] @ history.values + weights[..., -1:] * step.values
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.feed_forward(x)
 

@@ -1,10 +1,13 @@
-"""DDPM training schedule and DDIM sampling (squared-cosine, noise prediction, eta = 0)."""
+"""DDPM training schedule and DDIM sampling (squared-cosine, eta = 0), predicting the noise or the clean chunk."""
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Prediction = Literal["noise", "clean"]
 
 LIMIT = 1.0  # scaled actions lie in [-1, 1]; the predicted clean chunk is clipped there
 
@@ -27,8 +30,9 @@ class Diffusion(nn.Module):
     sampling_alphas: Tensor
     sampling_previous: Tensor
 
-    def __init__(self, training_steps: int = 100, sampling_steps: int = 10) -> None:
+    def __init__(self, training_steps: int = 100, sampling_steps: int = 10, prediction: Prediction = "noise") -> None:
         super().__init__()
+        self.prediction = prediction
         alphas = squared_cosine_alphas(training_steps)
         # Trailing spacing: sampling begins at the noisiest step, e.g. 99, 89, ..., 9.
         steps = torch.arange(sampling_steps, 0, -1, dtype=torch.float64) * training_steps / sampling_steps
@@ -46,11 +50,16 @@ class Diffusion(nn.Module):
         alpha = self.alphas[step][:, None, None]
         return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 
-    def update(self, noisy: Tensor, predicted_noise: Tensor, index: Tensor) -> Tensor:
+    def target(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """What the network learns to predict."""
+        return noise if self.prediction == "noise" else clean
+
+    def update(self, noisy: Tensor, predicted: Tensor, index: Tensor) -> Tensor:
         """One DDIM step (Song et al. 2021, eq. 12 with eta = 0); ``index`` (1,) counts sampling steps from 0."""
         alpha, previous = self.sampling_alphas[index], self.sampling_previous[index]
-        clean = (noisy - (1 - alpha).sqrt() * predicted_noise) / alpha.sqrt()
-        clean = clean.clamp(-LIMIT, LIMIT)
+        if self.prediction == "noise":
+            predicted = (noisy - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
+        clean = predicted.clamp(-LIMIT, LIMIT)
         # The noise that belongs to the clipped chunk, so that clipping does not push the path off the schedule.
         noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         return previous.sqrt() * clean + (1 - previous).sqrt() * noise

@@ -15,7 +15,7 @@ from policy_server.runtime.errors import ConfigurationError, PolicyError
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from policy_server.training.configuration import OptimizerConfig, TrainingConfig
-from policy_server.training.windows import Episodes, Windows, draw_picks, gather_windows
+from policy_server.training.windows import Episodes, Windows, chunk_distances, draw_picks, gather_windows
 
 LOSS_FILE = "loss.csv"
 _LOG_EVERY = 10
@@ -36,7 +36,7 @@ class Trainer:
         self.config, self.spec, self.episodes = config, spec, episodes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = DiffusionPolicy(spec, config.model)
-        self.model.scaling.fit(torch.from_numpy(episodes.joints), torch.from_numpy(episodes.actions))
+        self._fit_scaling()
         self.model.to(self.device)
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
         group = config.optimizer
@@ -98,6 +98,13 @@ class Trainer:
         save_checkpoint(
             self.config.output, Checkpoint(self.step, self.config, self.spec, state, average, self.optimizer.state_dict())
         )
+
+    def _fit_scaling(self) -> None:
+        """Statistics over every tick's joints, and over the actions of every tick's chunk as the network sees them."""
+        joints, actions = torch.from_numpy(self.episodes.joints), torch.from_numpy(self.episodes.actions)
+        if self.model.relative:
+            actions = torch.from_numpy(chunk_distances(self.episodes, self.spec, self.model.anchor_columns))
+        self.model.scaling.fit(joints, actions)
 
     def _batches(self) -> Iterator[Windows]:
         config = self.config

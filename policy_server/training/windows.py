@@ -101,3 +101,14 @@ def draw_picks(
         in_phase = np.arange(generator.integers(min(stride_ticks, length)), length, stride_ticks)
         picks += [(episode, int(tick)) for tick in generator.choice(in_phase, windows_per_episode)]
     return picks
+
+
+def chunk_distances(episodes: Episodes, spec: PolicySpec, columns: Sequence[int]) -> NDArray[np.float32]:
+    """How far the actions of every tick's chunk lie from the joints at that tick (``columns`` of them), float32 (N x H, A)."""
+    distances = []
+    for start, end in zip(episodes.starts[:-1], episodes.starts[1:], strict=True):
+        newest = np.arange(end - start)[:, None]
+        steps = np.arange(-spec.action.past_steps, spec.action.future_steps)
+        chunks = episodes.actions[start + np.clip(newest + steps, 0, end - start - 1)]
+        distances.append(chunks - episodes.joints[start:end, None, list(columns)])
+    return np.concatenate(distances).reshape(-1, episodes.actions.shape[1])

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from sim_bridge.fr3 import FINGER_OPEN_M
 from sim_bridge.gl_backend import mujoco
-from sim_bridge.reach import HandGoals
+from sim_bridge.reach import HandGoals, is_reachable
 from sim_bridge.simulation import Simulation
-from sim_bridge.tasks.carrying import CUBE_HALF_M, Carrier, add_cube, look_at_cube
+from sim_bridge.tasks.carrying import CUBE_HALF_M, Carrier, add_cube, lies_alone, look_at_cube
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -25,8 +25,6 @@ WALL_HALF_HEIGHT_M = 0.008
 WALL_HALF_WIDTH_M = 0.004
 
 INSIDE_M = TRAY_HALF_M - CUBE_HALF_M
-LEFT_ALONE_M = 0.08
-AT_REST_M_PER_S = 0.02
 REST_TICKS = 2
 HORIZON_TICKS = 150
 
@@ -69,15 +67,13 @@ class PickAndPlace:
         cube = simulation.data.joint(CUBE)
         offset = np.abs(cube.qpos[:2] - self.episode.tray_m)
         is_inside = offset.max() < INSIDE_M and cube.qpos[2] < CUBE_HALF_M + 2 * TRAY_FLOOR_M
-        is_alone = np.linalg.norm(simulation.hand_position() - cube.qpos[:3]) > LEFT_ALONE_M
-        is_still = np.linalg.norm(cube.qvel[:3]) < AT_REST_M_PER_S
-        self._rest_ticks = self._rest_ticks + 1 if is_inside and is_alone and is_still else 0
+        self._rest_ticks = self._rest_ticks + 1 if is_inside and lies_alone(simulation, CUBE) else 0
 
     def check(self, simulation: Simulation) -> Outcome:
         if self._rest_ticks >= REST_TICKS:
             return succeeded("the cube lies in the tray")
-        if simulation.data.joint(CUBE).qpos[2] < 0:
-            return failed("the cube fell off the table")
+        if not is_reachable(simulation.data.joint(CUBE).qpos[:3]):
+            return failed("the cube is out of reach")
         return RUNNING
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
@@ -93,10 +89,10 @@ class PickAndPlaceExpert:
         self._place_m = place_m
 
     def action(self, world: World, set_point: NDArray[np.float64]) -> NDArray[np.float64]:
-        scene = look_at_cube(world.simulation, CUBE, float(set_point[7]))
-        if scene.is_held or scene.is_at(self._place_m):
-            return self._carrier.put_down(scene, set_point, self._place_m)
-        return self._carrier.fetch(scene, set_point)
+        moment = look_at_cube(world.simulation, CUBE, float(set_point[7]))
+        if moment.is_held or moment.is_at(self._place_m):
+            return self._carrier.put_down(moment, set_point, self._place_m)
+        return self._carrier.fetch(moment, set_point)
 
 
 def draw_episode(rng: np.random.Generator) -> Episode:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
-from sim_bridge.reach import HandGoals, step_towards
+from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
@@ -25,6 +25,7 @@ FLASH_OFF_TICKS = 4
 DARK_TICKS = (10, 20)
 ANSWER_TICKS = 90
 
+RIM_RADIUS_M = 0.055
 CAP_RADIUS_M = 0.035
 CAP_TOP_M = 0.050
 TRAVEL_M = 0.015
@@ -132,7 +133,8 @@ class PressCount:
         presses, flashes = self.progress.presses, self.episode.flashes
         if self.progress.ticks_home < HOME_TICKS:
             return RUNNING
-        return succeeded(f"pressed {presses} times") if presses == flashes else failed(f"pressed {presses} times, {flashes} were asked")
+        judge = succeeded if presses == flashes else failed
+        return judge(f"pressed {presses} times, {flashes} were asked")
 
 
 class PressCountExpert:
@@ -142,8 +144,8 @@ class PressCountExpert:
         self._task = task
         self._count = count
         top_m = np.append(task.episode.button_m, CAP_TOP_M)
-        self._hover = goals.goal(top_m + [0, 0, HOVER_M], 0.0, 0.0)
-        self._push = goals.goal(top_m + [0, 0, PUSH_M], 0.0, 0.0)
+        self._hover = goals.goal(above(top_m, HOVER_M), 0.0, 0.0)
+        self._push = goals.goal(above(top_m, PUSH_M), 0.0, 0.0)
         self._hold: NDArray[np.float64] | None = None
 
     def action(self, world: World, set_point: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,12 +174,14 @@ def _add_button(spec: mujoco.MjSpec) -> None:
     button = spec.worldbody.add_body(name="button", mocap=True)
     rim_half_m = (CAP_TOP_M - TRAVEL_M) / 2
     button.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[0.055, rim_half_m, 0], pos=[0, 0, rim_half_m], rgba=[0.2, 0.2, 0.22, 1]
-    )
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[RIM_RADIUS_M, rim_half_m, 0], pos=[0, 0, rim_half_m],
+        rgba=[0.2, 0.2, 0.22, 1],
+    )  # fmt: skip
     cap = button.add_body(name="button_cap")
     cap.add_joint(
         name="button_cap", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 0, 1], range=[-TRAVEL_M, 0],
-        limited=mujoco.mjtLimited.mjLIMITED_TRUE, stiffness=[300, 0, 0], damping=[6, 0, 0], springref=0.002, armature=0.05,
+        limited=mujoco.mjtLimited.mjLIMITED_TRUE, stiffness=[300, 0, 0], damping=[6, 0, 0], springref=0.002,
+        armature=0.05,
     )  # fmt: skip
     cap.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[CAP_RADIUS_M, 0.01, 0], pos=[0, 0, CAP_TOP_M - 0.01],

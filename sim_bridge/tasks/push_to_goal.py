@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
-from sim_bridge.reach import HandGoals, step_towards
+from sim_bridge.reach import HandGoals, is_reachable, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
@@ -32,9 +32,9 @@ STAGING_M = DISC_RADIUS_M + 0.045
 FORWARD_M = 0.012
 FORWARD_WITHIN_M = 0.012
 STOP_M = 0.012
-LEVEL_M = 0.006
+LEVEL_M = 0.02
 BESIDE_M = 0.025
-AT_STAGING_M = 0.012
+AT_STAGING_M = 0.02
 PUSH_STEP_RAD = 0.035
 
 
@@ -91,6 +91,8 @@ class PushToGoal:
     def check(self, simulation: Simulation) -> Outcome:
         if self._rest_ticks >= REST_TICKS:
             return succeeded("the disc lies in the goal")
+        if not is_reachable(simulation.data.joint("disc").qpos[:3]):
+            return failed("the disc is out of reach")
         if simulation.data.body("disc").xmat[8] < 0.5:
             return failed("the disc tipped over")
         return RUNNING

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
-from sim_bridge.reach import HandGoals, step_towards
+from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
@@ -68,7 +68,7 @@ class ReachCued:
         self._start_m = None
         self._tick = 0
         for name, top_m in zip(NAMES, self.episode.cubes_m, strict=True):
-            simulation.place_mocap(f"cube_{name}", top_m - [0, 0, CUBE_HALF_M])
+            simulation.place_mocap(f"cube_{name}", above(top_m, -CUBE_HALF_M))
         lamp.show(simulation, self.lamp_colour())
 
     def tick(self, simulation: Simulation, tick: int) -> None:
@@ -118,7 +118,7 @@ class ReachCuedExpert:
     def __init__(self, task: ReachCued, goals: HandGoals, cue: int) -> None:
         self._task = task
         top_m = task.episode.cubes_m[cue]
-        self._goal = goals.goal(top_m + [0, 0, GOAL_ABOVE_TOP_M], 0.0, ReachCued.start_finger_m)
+        self._goal = goals.goal(above(top_m, GOAL_ABOVE_TOP_M), 0.0, ReachCued.start_finger_m)
         self._hold: NDArray[np.float64] | None = None
 
     def action(self, world: World, set_point: NDArray[np.float64]) -> NDArray[np.float64]:

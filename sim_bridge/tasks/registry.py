@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from policy_server.runtime.errors import PolicyError
+from sim_bridge.tasks.grasp_and_return import GraspAndReturn
 from sim_bridge.tasks.pick_and_place import PickAndPlace
 from sim_bridge.tasks.press_count import PressCount
 from sim_bridge.tasks.push_to_goal import PushToGoal
 from sim_bridge.tasks.reach_cued import ReachCued
+from sim_bridge.tasks.shell_game import ShellGame
 from sim_bridge.tasks.task import Task
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -14,6 +16,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "press_count": PressCount,
     "push_to_goal": PushToGoal,
     "pick_and_place": PickAndPlace,
+    "shell_game": ShellGame,
+    "grasp_and_return": GraspAndReturn,
 }
 
 

@@ -83,5 +83,8 @@ class Task(Protocol):
         ...
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
-        """The expert for the current episode (make it after the reset). Without ``knows`` it guesses what was shown."""
+        """The expert for the current episode (make it after the reset). Without ``knows`` it guesses what was shown.
+
+        ``rng`` draws the guess: of another stream than the world's, or the guess follows from the layout.
+        """
         ...

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from policy_server.runtime.clock import NS_PER_MS
 from ros_nodes import messages, qos, topics
 from tests.synthetic_bundle import JOINTS
 
@@ -71,14 +72,29 @@ class FakeRobot:
             time.sleep(0.005)
         raise AssertionError(f"waited in vain for {what}")
 
-    def wait_until_listening(self) -> None:
-        """Until history, inference and arm have found each other and this robot."""
-        topics_of_the_robot = [self._joint_states, *self._images.values()]
-        self.wait_for(lambda: self._joint_states.get_subscription_count() >= 2, "history and arm on joint_states")
-        self.wait_for(lambda: all(p.get_subscription_count() >= 1 for p in topics_of_the_robot), "subscribers of the images")
-        for topic, own in ((topics.POLICY_CONTEXT, 2), (topics.ACTION_CHUNK, 2), (topics.ARM_TRAJECTORY, 1)):
-            self.wait_for(lambda topic=topic, own=own: self.node.count_subscribers(topic) >= own, f"subscribers of {topic}")
-            self.wait_for(lambda topic=topic: self.node.count_publishers(topic) >= 1, f"a publisher of {topic}")
+    def warm_up(self, nodes: Sequence[str] = ("history_node", "inference_node", "arm_node")) -> None:
+        """Lockstep only: tick until the whole graph answers, then reset it.
+
+        DDS tells writer and reader of each other at different times, and what is sent in between is lost.
+        """
+        for attempt in range(1, 40):
+            for node in nodes:
+                self.call_reset(node)
+            self.tick(attempt * NS_PER_MS)
+            if self._answered_within(0.5, attempt * NS_PER_MS):
+                break
+        else:
+            raise AssertionError("the graph never answered")
+        for node in nodes:
+            self.call_reset(node)
+
+    def _answered_within(self, seconds: float, stamp_ns: int) -> bool:
+        deadline_s = time.monotonic() + seconds
+        while time.monotonic() < deadline_s:
+            if any(messages.stamp_to_ns(m.header.stamp) >= stamp_ns for m in self.received[topics.ARM_TRAJECTORY]):
+                return True
+            time.sleep(0.005)
+        return False
 
     def tell_time(self, stamp_ns: int) -> None:
         self._clock.publish(Clock(clock=messages.ns_to_stamp(stamp_ns)))
