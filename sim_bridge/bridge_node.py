@@ -26,6 +26,7 @@ NAME = "bridge_node"
 PARAMETERS = (
     ParameterSpec("bundle", "", "folder of the policy's bundle; checked against the task before the first episode"),
     ParameterSpec("task", "", "task name, as in config/tasks"),
+    ParameterSpec("task_file", "", "cameras and rate of the task; empty takes the package's config/tasks/<task>.yaml"),
     ParameterSpec("episodes", 5, "number of episodes, one per seed", minimum=1),
     ParameterSpec("seed", 0, "seed of the first episode", minimum=0),
     ParameterSpec("lockstep", True, "step only when the graph has answered, and publish /clock; false runs in real time"),
@@ -45,7 +46,7 @@ class BridgeNode(ManagedNode):
 
     def open(self) -> None:
         values = self.values
-        task = load_task_config(required(values, "task"))
+        task = load_task_config(required(values, "task"), values["task_file"] or None)
         check_bundle_fits(load_bundle(required(values, "bundle")), task)
         output = Path(values["output_dir"])
         output.mkdir(parents=True, exist_ok=True)

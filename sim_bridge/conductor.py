@@ -113,19 +113,24 @@ class _Episode:
             self._publish_tick(stamp_ns)
 
     def _in_real_time(self) -> None:
-        """Steps on a grid of wall-clock time; frames once per policy tick, joint states in between."""
+        """Steps on a grid of wall-clock time; frames once per policy tick, joint states in between.
+
+        After the end it goes on for one tick without frames, so that the last one is answered before the reset.
+        """
         bridge, world, config = self._bridge, self._world, self._config
         steps = max(1, round(NS_PER_S / config.joint_state_hz / PHYSICS_STEP_NS))
         next_ns = time.time_ns()
         done_steps = 0
-        while not (world.outcome().done or bridge.stopping):
+        steps_after_end = 0
+        while steps_after_end <= STEPS_PER_TICK and not bridge.stopping:
+            steps_after_end += steps if world.outcome().done else 0
             pause_ns = next_ns - time.time_ns()
             if pause_ns > 0:
                 time.sleep(ns_to_seconds(pause_ns))
             elif -pause_ns > _LATEST_START_NS:
                 bridge.get_logger().warning(f"the simulation is {ns_to_seconds(-pause_ns):.2f} s behind real time and goes on from now")
                 next_ns = time.time_ns()
-            if done_steps % STEPS_PER_TICK < steps:
+            if done_steps % STEPS_PER_TICK < steps and not world.outcome().done:
                 self._show_tick(next_ns)
             else:
                 bridge.publish_joints(next_ns, world.joint_names, world.joint_positions())

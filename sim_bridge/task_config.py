@@ -1,9 +1,11 @@
 """A task as it is set up: its cameras, their pictures' sizes, and the rate of policy ticks."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from policy_server.runtime import configuration
 from policy_server.runtime.clock import NS_PER_S
+from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.resources import resource
 from sim_bridge.renderer import CameraView
 from sim_bridge.tasks.registry import task_by_name
@@ -23,7 +25,13 @@ class TaskConfig:
         return round(NS_PER_S / self.rate_hz)
 
 
-def load_task_config(name: str) -> TaskConfig:
-    """The configuration of the task of that name. Raises UnknownTaskError, ConfigurationError."""
+def load_task_config(name: str, file: Path | str | None = None) -> TaskConfig:
+    """The configuration of the task of that name, from ``config/tasks`` or from another ``file``.
+
+    Raises UnknownTaskError, ConfigurationError.
+    """
     task_by_name(name)
-    return configuration.load(TaskConfig, resource(f"config/tasks/{name}.yaml"))
+    config = configuration.load(TaskConfig, file or resource(f"config/tasks/{name}.yaml"))
+    if config.task != name:
+        raise ConfigurationError(f"'{file}' configures task '{config.task}', not '{name}': choose the other file or task")
+    return config
