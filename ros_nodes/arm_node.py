@@ -10,10 +10,10 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actions import ActionChunk
 from policy_server.runtime.clock import seconds_to_ns
+from policy_server.runtime.resources import resource
 from ros_nodes import diagnostics, messages, qos, topics
 from ros_nodes.command_window import CommandWindow
 from ros_nodes.diagnostics import Report, TimingPublisher
-from ros_nodes.environment import config_file
 from ros_nodes.errors import MessageError
 from ros_nodes.franka.guard import ChunkRefused, Guard
 from ros_nodes.franka.settings import load_guard_settings
@@ -49,13 +49,14 @@ class ArmNode(ManagedNode):
 
     def open(self) -> None:
         values = self.values
-        self._guard = Guard(load_guard_settings(values["arm_file"] or config_file("arm.yaml"), values["robot"] or None))
+        self._guard = Guard(load_guard_settings(values["arm_file"] or resource("config/arm.yaml"), values["robot"] or None))
         self._window = CommandWindow(len(self._guard.joints))
         self._lookahead_ns = seconds_to_ns(values["lookahead_s"])
         self._latch_tolerance_ns = 0 if values["lockstep"] else seconds_to_ns(values["latch_tolerance_s"])
         self._lock = threading.Lock()
         self._chunk: _ArrivedChunk | None = None
         self._joint_state: JointState | None = None
+        self._answered_ns: int | None = None
         self._not_before_ns = 0
         self._refusal = ""
         self._chunks = RateMeter()
@@ -146,8 +147,12 @@ class ArmNode(ManagedNode):
         return True
 
     def _command(self, arrived: _ArrivedChunk | None, now_ns: int, until_ns: int) -> None:
-        """Publish the motion from ``now_ns`` on: known set-points until ``until_ns``, then the braking tail."""
-        if arrived is not None:
+        """Publish the motion from ``now_ns`` on: known set-points until ``until_ns``, then the braking tail.
+
+        A chunk that comes again, because its answer was lost, gets the same answer again.
+        """
+        if arrived is not None and arrived.chunk.stamp_ns != self._answered_ns:
+            self._answered_ns = arrived.chunk.stamp_ns
             self._accept(arrived.chunk, now_ns)
         self._window.extend(self._guard.advance(until_ns))
         self._publish(now_ns)
@@ -192,6 +197,7 @@ class ArmNode(ManagedNode):
         with self._lock:
             self._chunk = None
             self._joint_state = None
+            self._answered_ns = None
             self._refusal = ""
             self._guard.unlatch()
             self._window.clear()

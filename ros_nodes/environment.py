@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from policy_server.runtime.resources import resource
 from ros_nodes.errors import RosEnvironmentError
 
-PACKAGE = "long_context_policy"
 DOMAIN_IDS = range(0, 102)
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 # Fast DDS 2, up to Jazzy, reads the older name; Fast DDS 3 complains about it.
@@ -24,21 +24,6 @@ _OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 _DISTROS_WITH_FAST_DDS_2 = ("humble", "iron", "jazzy")
 _BOOTSTRAP_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 _PATH_VARIABLES = ("AMENT_PREFIX_PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
-
-
-def config_file(name: str) -> Path:
-    """A file of ``config/``: from the source tree, or from where the package was installed.
-
-    Raises:
-        RosEnvironmentError: it is in neither place.
-    """
-    candidates = [Path(__file__).resolve().parents[1] / "config" / name]
-    prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    candidates += [Path(prefix) / "share" / PACKAGE / "config" / name for prefix in [*prefixes, sys.prefix]]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise RosEnvironmentError(f"config/{name} is in none of {', '.join(str(c.parent) for c in candidates)}: install the package again")
 
 
 def uses_wheels() -> bool:
@@ -71,13 +56,14 @@ def graph_environment(domain_id: int, parent: Mapping[str, str] | None = None) -
     A DDS profile or log folder that the user has chosen stays.
 
     Raises:
-        RosEnvironmentError: the domain id is out of range, or the DDS profile is not installed.
+        RosEnvironmentError: the domain id is out of range.
+        ConfigurationError: the DDS profile is not installed.
     """
     check_domain_id(domain_id)
     parent = os.environ if parent is None else parent
     variables = {"ROS_DOMAIN_ID": str(domain_id), "PYTHONUNBUFFERED": "1", **_unset(parent, _log_folder(parent))}
     if _PROFILE_VARIABLE not in parent and _OLD_PROFILE_VARIABLE not in parent:
-        variables[_profile_variable(parent)] = str(config_file("fastdds_profile.xml"))
+        variables[_profile_variable(parent)] = str(resource("config/fastdds_profile.xml"))
     if uses_wheels():
         prefixes = [sys.prefix, *parent.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
         variables["AMENT_PREFIX_PATH"] = os.pathsep.join(dict.fromkeys(prefix for prefix in prefixes if prefix))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from policy_server.runtime.configuration import build
-from ros_nodes.environment import config_file, graph_environment
+from policy_server.runtime.resources import resource
+from ros_nodes.environment import graph_environment
 from ros_nodes.errors import GraphError
 
 ParameterValue = bool | int | float | str
@@ -191,7 +192,7 @@ def _changed(remappings: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], 
 
 
 def _file(path: str, default: str) -> Path:
-    return Path(path).absolute() if path else config_file(default)
+    return Path(path).absolute() if path else resource(f"config/{default}")
 
 
 def _yaml_scalar(value: ParameterValue) -> str:

@@ -7,6 +7,7 @@ hundred milliseconds per camera frame.
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -205,7 +206,7 @@ def _rows_of(message: Image, bytes_per_row: int, source: str) -> NDArray[np.uint
     return np.ascontiguousarray(rows[:, :bytes_per_row])
 
 
-def _as_array(typecode: str, values: NDArray[np.generic]) -> "array[int] | array[float]":
+def _as_array(typecode: str, values: NDArray[Any]) -> "array[int] | array[float]":
     filled = array(typecode)
     filled.frombytes(memoryview(values).cast("B"))
     return filled

@@ -3,9 +3,11 @@
 Every node is a process of its own. One that dies takes the others down; Ctrl-C ends all of them within 3 s.
 """
 
+import contextlib
 import ctypes
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +29,9 @@ EXIT_INTERRUPTED = 130
 # A node gives up its own clean end after 2.0 s; whatever is left is killed.
 _GRACE_S = 2.5
 _PR_SET_PDEATHSIG = 1
+
+# As rclpy's loggers write it: level, time, logger.
+_LOG_PREFIX = re.compile(r"^\[(ERROR|FATAL)\] (\[[\d.]+\] )?\[[\w.]+\]: ")
 
 LineSink = Callable[[str, str], None]
 
@@ -73,10 +78,8 @@ class NodeProcess:
 
     def signal(self, number: int) -> None:
         """Send a signal to the node and everything it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            pass
 
     def join(self, timeout_s: float) -> bool:
         """Wait for its end; False when it still runs."""
@@ -99,7 +102,7 @@ class NodeProcess:
             line = raw.rstrip("\n")
             self._last_line = line or self._last_line
             if "[ERROR]" in line or "[FATAL]" in line:
-                self._last_error = line
+                self._last_error = _LOG_PREFIX.sub("", line)
             self._on_line(self.node.name, line)
         self._process.wait()
         self._on_exit(self)
@@ -139,12 +142,13 @@ class RunningGraph:
         deadline_s = time.monotonic() + grace_s
         running = [process for process in self.processes if process.status is None]
         for process in running:
-            process.signal(signal.SIGINT)
+            process.signal(signal.SIGTERM)
         complaints = []
         for process in running:
             if not process.join(deadline_s - time.monotonic()):
                 complaints.append(f"{process.node.name} did not end within {grace_s} s and was killed")
-            elif process.status != 0:
+            # A node that is still starting has no handler yet and simply ends.
+            elif process.status not in (0, -signal.SIGTERM):
                 complaints.append(process.epitaph())
         for process in self.processes:
             process.signal(signal.SIGKILL)

@@ -1,10 +1,12 @@
 """The arm's half of the graph in one process: guard, trajectory controllers, world. What ``arm_node`` and the bridge do by message."""
 
+import contextlib
+
 import numpy as np
 from numpy.typing import NDArray
 
 from policy_server.runtime.actions import ActionChunk
-from ros_nodes.franka.guard import Guard
+from ros_nodes.franka.guard import ChunkRefused, Guard
 from ros_nodes.franka.set_points import SetPoints
 from ros_nodes.franka.settings import GuardSettings
 from sim_bridge.fr3 import ARM_JOINTS, COMMAND_JOINTS
@@ -46,9 +48,10 @@ class GuardedArm:
         self._controllers.reset(world.set_point)
 
     def execute(self, chunk: ActionChunk, world: World) -> None:
-        """Follow ``chunk`` for one policy tick. Raises ChunkRefused."""
+        """Follow ``chunk`` for one policy tick; one that the guard refuses is counted there, and the motion goes on without it."""
         now_ns = world.time_ns
-        self.guard.accept(chunk, now_ns)
+        with contextlib.suppress(ChunkRefused):
+            self.guard.accept(chunk, now_ns)
         set_points = self.guard.advance(now_ns + STEPS_PER_TICK * PHYSICS_STEP_NS)
         self._send(set_points, self.guard.braking_tail(), now_ns)
         world.advance(self._controllers.upcoming(now_ns, STEPS_PER_TICK))

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.errors import BundleError
+from policy_server.runtime.resources import resource
+from ros_nodes.franka.settings import load_guard_settings
+from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, check_bundle_fits
+from sim_bridge.task_config import load_task_config
+from sim_bridge.tasks.registry import task_by_name
+from sim_bridge.world import World
+from tests.synthetic_bundle import write_synthetic_bundle
+
+
+def run(bundle: Path, seeds: list[int]) -> list[EpisodeResult]:
+    task = load_task_config("reach_cued")
+    episodes = PolicyEpisodes(load_bundle(bundle), task, load_guard_settings(resource("config/arm.yaml")), EngineConfig())
+    world = World(task_by_name("reach_cued"), task.cameras)
+    try:
+        return [episodes.run(world, seed) for seed in seeds]
+    finally:
+        world.close()
+
+
+def test_a_policy_that_stays_where_it_is_runs_out_of_time(tmp_path: Path) -> None:
+    (result,) = run(write_synthetic_bundle(tmp_path / "bundle", noise_gain=0.0), [0])
+    assert not result.success and result.reason == "time is up"
+
+
+def test_episodes_do_not_depend_on_what_ran_before(tmp_path: Path) -> None:
+    bundle = write_synthetic_bundle(tmp_path / "bundle", noise_gain=0.02)  # the fingers' answers are refused now and then
+    alone = run(bundle, [7])
+    after_others = run(bundle, [3, 5, 7])
+    assert after_others[-1] == alone[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cameras": (("side", 96, 96),)}, "needs camera 'side' 96x96; the task has front 96x96"),
+        ({"cameras": (("front", 48, 48),)}, "needs camera 'front' 48x48"),
+        ({"rate_hz": 20.0}, "runs at 20.0 Hz, the task at 10.0 Hz"),
+    ],
+)
+def test_a_bundle_for_another_world_is_refused(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    bundle = load_bundle(write_synthetic_bundle(tmp_path / "bundle", **settings))  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=message):
+        check_bundle_fits(bundle, load_task_config("reach_cued"))
+
+
+def test_a_bundle_for_another_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="trained for 'reach_cued', not for 'press_count'"):
+        check_bundle_fits(load_bundle(write_synthetic_bundle(tmp_path / "bundle")), load_task_config("press_count"))
