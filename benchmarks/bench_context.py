@@ -72,7 +72,9 @@ def _tick_of(longest: Bundle, length: int, threads: int) -> Callable[[], None]:
     memory = Memory(bundle, threads=threads, max_gap_ns=10 * bundle.spec.period_ns)
     actor = Actor(bundle, threads=threads, replan_every_ticks=1)
     generator = np.random.default_rng(0)
-    images = {camera.name: generator.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8) for camera in CAMERAS}
+    images = {
+        camera.name: generator.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8) for camera in CAMERAS
+    }
     joints = np.zeros(len(JOINTS), np.float32)
     count = 0
 

@@ -44,7 +44,10 @@ class Measurement:
 
 def main() -> int:
     arguments = _parse()
-    result: dict[str, object] = {"duration_s": arguments.duration, "cameras": f"2 x {arguments.height} x {arguments.width}"}
+    result: dict[str, object] = {
+        "duration_s": arguments.duration,
+        "cameras": f"2 x {arguments.height} x {arguments.width}",
+    }
     measured = measure(arguments.height, arguments.width, arguments.duration, arguments.domain_id)
     print(latency_table(measured.latencies))
     result |= {
@@ -56,7 +59,8 @@ def main() -> int:
         "stages": [row.__dict__ for row in measured.latencies],
         "machine": describe_machine(),
     }
-    print(f"overhead p50 {measured.overhead.p50_ms:.2f} ms, p99 {measured.overhead.p99_ms:.2f} ms; {measured.lost} of {measured.frames} frames lost")
+    overhead = f"overhead p50 {measured.overhead.p50_ms:.2f} ms, p99 {measured.overhead.p99_ms:.2f} ms"
+    print(f"{overhead}; {measured.lost} of {measured.frames} frames lost")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"results are in {arguments.json}")

@@ -16,7 +16,9 @@ JOINTS = (*(f"fr3_joint{i}" for i in range(1, 8)), "fr3_finger_joint1")
 _STILL = 1e-4
 
 
-def write_random_bundle(folder: Path, cameras: Sequence[CameraShape], context: ContextConfig, input_pixels: int = 96) -> Path:
+def write_random_bundle(
+    folder: Path, cameras: Sequence[CameraShape], context: ContextConfig, input_pixels: int = 96
+) -> Path:
     """The shipped recipe's networks over the given cameras and context; every camera is shown as ``input_pixels`` squared."""
     torch.manual_seed(0)
     views = {camera.name: ViewConfig(input_pixels, input_pixels) for camera in cameras}

@@ -27,7 +27,8 @@ def main() -> int:
     trainer = Trainer(config, spec, episodes)
     trainer.resume()
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    print(f"{len(episodes)} episodes, {len(episodes.stamps_ns)} ticks; {parameters / 1e6:.2f} M parameters; from step {trainer.step} on {trainer.device}")
+    size = f"{len(episodes)} episodes, {len(episodes.stamps_ns)} ticks; {parameters / 1e6:.2f} M parameters"
+    print(f"{size}; from step {trainer.step} on {trainer.device}")
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

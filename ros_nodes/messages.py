@@ -208,7 +208,7 @@ def _rows_of(message: Image, bytes_per_row: int, source: str) -> NDArray[np.uint
 
 def _as_array(typecode: str, values: NDArray[Any]) -> "array[int] | array[float]":
     filled = array(typecode)
-    filled.frombytes(memoryview(values).cast("B"))
+    filled.frombytes(values.data.cast("B"))
     return filled
 
 

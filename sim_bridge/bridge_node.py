@@ -29,9 +29,13 @@ PARAMETERS = (
     ParameterSpec("task_file", "", "cameras and rate of the task; empty takes the package's config/tasks/<task>.yaml"),
     ParameterSpec("episodes", 5, "number of episodes, one per seed", minimum=1),
     ParameterSpec("seed", 0, "seed of the first episode", minimum=0),
-    ParameterSpec("lockstep", True, "step only when the graph has answered, and publish /clock; false runs in real time"),
+    ParameterSpec(
+        "lockstep", True, "step only when the graph has answered, and publish /clock; false runs in real time"
+    ),
     ParameterSpec("joint_state_hz", 100.0, "rate of joint_states in real time", minimum=10.0, maximum=500.0),
-    ParameterSpec("answer_timeout_s", 30.0, "an unanswered tick (lockstep) or a missing node ends the run after this", minimum=1.0),
+    ParameterSpec(
+        "answer_timeout_s", 30.0, "an unanswered tick (lockstep) or a missing node ends the run after this", minimum=1.0
+    ),
     ParameterSpec("video", True, "write episodes.mp4"),
     ParameterSpec("output_dir", "runs/sim", "folder for results, timing, traces and video"),
 )
@@ -66,14 +70,22 @@ class BridgeNode(ManagedNode):
         self._clock_publisher = self.advertise(Clock, "/clock", qos.CLOCK)
         self._joint_publisher = self.advertise(JointState, topics.JOINT_STATES, qos.JOINT_STATES)
         self._image_publishers = {
-            camera.name: self.advertise(Image, topics.camera_image(camera.name), qos.CAMERA_IMAGE) for camera in task.cameras
+            camera.name: self.advertise(Image, topics.camera_image(camera.name), qos.CAMERA_IMAGE)
+            for camera in task.cameras
         }
-        self._reset_clients = {name: self.create_client(Trigger, name) for name in _RESET_SERVICES}
+        self._reset_clients: dict[str, Any] = {name: self.create_client(Trigger, name) for name in _RESET_SERVICES}
 
     def start(self) -> None:
         self._stopping.clear()
-        self.subscribe(JointTrajectory, topics.ARM_TRAJECTORY, qos.JOINT_TRAJECTORY, lambda m: self._take_trajectory("arm", m))
-        self.subscribe(JointTrajectory, topics.GRIPPER_TRAJECTORY, qos.JOINT_TRAJECTORY, lambda m: self._take_trajectory("gripper", m))
+        self.subscribe(
+            JointTrajectory, topics.ARM_TRAJECTORY, qos.JOINT_TRAJECTORY, lambda m: self._take_trajectory("arm", m)
+        )
+        self.subscribe(
+            JointTrajectory,
+            topics.GRIPPER_TRAJECTORY,
+            qos.JOINT_TRAJECTORY,
+            lambda m: self._take_trajectory("gripper", m),
+        )
         self.subscribe(Image, topics.POLICY_CONTEXT, qos.POLICY_CONTEXT, self._take_context)
         self.subscribe(DiagnosticArray, topics.TIMING, qos.TIMING, self._take_timing)
         self._thread = threading.Thread(target=self._run, name="conductor", daemon=True)
@@ -121,19 +133,15 @@ class BridgeNode(ManagedNode):
         """Make history, inference and arm forget the episode. Raises GraphTimeoutError when one does not answer."""
         for name, client in self._reset_clients.items():
             if not client.wait_for_service(timeout_s):
-                raise GraphTimeoutError(f"service {name} is not there after {timeout_s:.0f} s: is the node running on this domain?")
-            answered = threading.Event()
-            future = client.call_async(Trigger.Request())
-            future.add_done_callback(lambda _, done=answered: done.set())
-            if not answered.wait(timeout_s):
+                raise GraphTimeoutError(
+                    f"service {name} is not there after {timeout_s:.0f} s: is the node running on this domain?"
+                )
+            if not _answered(client.call_async(Trigger.Request()), timeout_s):
                 raise GraphTimeoutError(f"service {name} did not answer within {timeout_s:.0f} s: see that node's log")
 
     def _run(self) -> None:
         try:
             conduct(self, self.config)
-        except PolicyError as error:
-            self.fail(error)
-            return
         except Exception as error:
             self.fail(error)
             return
@@ -153,7 +161,16 @@ class BridgeNode(ManagedNode):
         stamp_ns = messages.stamp_to_ns(message.header.stamp)
         for status in message.status:
             values = {item.key: int(item.value) for item in status.values}
-            self._timing.add(status.hardware_id, stamp_ns, values["received_ns"], values["published_ns"], values["network_ns"])
+            self._timing.add(
+                status.hardware_id, stamp_ns, values["received_ns"], values["published_ns"], values["network_ns"]
+            )
+
+
+def _answered(future: Any, timeout_s: float) -> bool:
+    """Wait for a service's answer, which the executor's thread receives."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    return done.wait(timeout_s)
 
 
 def main() -> int:

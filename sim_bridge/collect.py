@@ -11,7 +11,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from policy_server.runtime.command import run_command
-from policy_server.runtime.recording import DATASET_SCHEMA, CameraShape, DatasetInfo, create_dataset, list_episodes, write_episode
+from policy_server.runtime.recording import (
+    DATASET_SCHEMA,
+    CameraShape,
+    DatasetInfo,
+    create_dataset,
+    list_episodes,
+    write_episode,
+)
 from policy_server.runtime.resources import resource
 from ros_nodes.franka.settings import load_guard_settings
 from sim_bridge.arm import GuardedArm
@@ -80,7 +87,12 @@ class _Worker:
         result = demonstrate(self._world, self._arm, self._task, seed, self._config.demonstration)
         if result.outcome.success:
             write_episode(
-                self._config.output, episode_name(seed), result.arrays, seed=seed, success=True, reason=result.outcome.reason
+                self._config.output,
+                episode_name(seed),
+                result.arrays,
+                seed=seed,
+                success=True,
+                reason=result.outcome.reason,
             )
         return result.outcome.success
 
@@ -105,7 +117,9 @@ def main() -> int:
     demonstration = DemonstrationConfig(arguments.noise_rad)
     config = CollectConfig(arguments.task, output, arguments.episodes, arguments.seed, arguments.workers, demonstration)
     failed = collect(config)
-    print(f"{len(list_episodes(output))} demonstrations of {arguments.task} are in {output} ({failed} failed now and were not kept)")
+    print(
+        f"{len(list_episodes(output))} demonstrations of {arguments.task} are in {output} ({failed} failed now and were not kept)"
+    )
     return 0
 
 
@@ -120,7 +134,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1_000_000, help="first seed; evaluation seeds lie below 1000000")
     parser.add_argument("--output", type=Path, help="dataset folder (default data/<task>)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--noise-rad", type=float, default=DemonstrationConfig.noise_rad, help="largest noise on executed targets, rad")
+    parser.add_argument(
+        "--noise-rad", type=float, default=DemonstrationConfig.noise_rad, help="largest noise on executed targets, rad"
+    )
     return parser.parse_args()
 
 

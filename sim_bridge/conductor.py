@@ -50,7 +50,11 @@ def conduct(bridge: "BridgeNode", config: RunConfig) -> None:
     """Run every seed's episode. Raises GraphTimeoutError when the graph stops answering."""
     task = config.task
     world = World(task_by_name(task.task), [*task.cameras, task.video])
-    video = VideoWriter(config.output / VIDEO_FILE, task.video.height, task.video.width, task.rate_hz) if config.video else None
+    video = (
+        VideoWriter(config.output / VIDEO_FILE, task.video.height, task.video.width, task.rate_hz)
+        if config.video
+        else None
+    )
     with closing(world), closing(video) if video else nullcontext():
         for number, seed in enumerate(config.seeds, start=1):
             result = _Episode(bridge, config, world, video).run(seed)
@@ -58,7 +62,9 @@ def conduct(bridge: "BridgeNode", config: RunConfig) -> None:
                 return
             append_result(config.output, result)
             verdict = "success" if result.success else "failure"
-            bridge.say(f"episode {number}/{len(config.seeds)} seed {seed}: {verdict} after {result.ticks / task.rate_hz:.1f} s, {result.reason}")
+            bridge.say(
+                f"episode {number}/{len(config.seeds)} seed {seed}: {verdict} after {result.ticks / task.rate_hz:.1f} s, {result.reason}"
+            )
 
 
 class _Episode:
@@ -128,7 +134,9 @@ class _Episode:
             if pause_ns > 0:
                 time.sleep(ns_to_seconds(pause_ns))
             elif -pause_ns > _LATEST_START_NS:
-                bridge.get_logger().warning(f"the simulation is {ns_to_seconds(-pause_ns):.2f} s behind real time and goes on from now")
+                bridge.get_logger().warning(
+                    f"the simulation is {ns_to_seconds(-pause_ns):.2f} s behind real time and goes on from now"
+                )
                 next_ns = time.time_ns()
             if done_steps % STEPS_PER_TICK < steps and not world.outcome().done:
                 self._show_tick(next_ns)
@@ -154,7 +162,10 @@ class _Episode:
         self._publish_tick(stamp_ns)
         self._trace.add(time_s, world.set_point, measured[: len(COMMAND_JOINTS)])
         if self._video is not None:
-            self._video.add(world.render(self._config.task.video.name), f"{self._config.task.task}  seed {self._seed}  {time_s:4.1f} s")
+            self._video.add(
+                world.render(self._config.task.video.name),
+                f"{self._config.task.task}  seed {self._seed}  {time_s:4.1f} s",
+            )
 
     def _publish_tick(self, stamp_ns: int) -> None:
         bridge, world = self._bridge, self._world
@@ -165,4 +176,3 @@ class _Episode:
         bridge.note_capture(stamp_ns)
         for camera, image in frames.items():
             bridge.publish_image(camera, stamp_ns, image)
-

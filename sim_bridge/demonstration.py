@@ -35,7 +35,9 @@ class Demonstration:
     outcome: Outcome
 
 
-def demonstrate(world: World, arm: GuardedArm, task: TaskConfig, seed: int, config: DemonstrationConfig) -> Demonstration:
+def demonstrate(
+    world: World, arm: GuardedArm, task: TaskConfig, seed: int, config: DemonstrationConfig
+) -> Demonstration:
     """Reset the world to ``seed`` and let the expert act until the episode has ended."""
     world.reset(seed)
     arm.latch(world)
@@ -50,7 +52,9 @@ def demonstrate(world: World, arm: GuardedArm, task: TaskConfig, seed: int, conf
         plan = plan_ahead(world, expert, arm.guard.positions)
         recorder.add(world, plan[0])
         noise = np.append(rng.normal(0, noise_rad, len(COMMAND_JOINTS) - 1), 0.0)
-        arm.execute(ActionChunk(world.time_ns, task.period_ns, COMMAND_JOINTS, (plan + noise).astype(np.float32)), world)
+        arm.execute(
+            ActionChunk(world.time_ns, task.period_ns, COMMAND_JOINTS, (plan + noise).astype(np.float32)), world
+        )
     return Demonstration(recorder.arrays(), world.outcome())
 
 
@@ -80,4 +84,6 @@ class _Recorder:
 
     def arrays(self) -> EpisodeArrays:
         images = {name: np.stack(frames) for name, frames in self._images.items()}
-        return EpisodeArrays(np.array(self._stamps_ns, np.int64), np.stack(self._joints), np.stack(self._actions), images)
+        return EpisodeArrays(
+            np.array(self._stamps_ns, np.int64), np.stack(self._joints), np.stack(self._actions), images
+        )

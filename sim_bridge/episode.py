@@ -42,7 +42,9 @@ class PolicyEpisodes:
     def __init__(self, bundle: Bundle, task: TaskConfig, guard: GuardSettings, engine: EngineConfig) -> None:
         check_bundle_fits(bundle, task)
         spec = bundle.spec
-        self._memory = Memory(bundle, provider=engine.provider, threads=engine.threads, max_gap_ns=_GAP_TICKS * spec.period_ns)
+        self._memory = Memory(
+            bundle, provider=engine.provider, threads=engine.threads, max_gap_ns=_GAP_TICKS * spec.period_ns
+        )
         self._actor = Actor(bundle, provider=engine.provider, threads=engine.threads, noise_seed=engine.noise_seed)
         self._assembler = ObservationAssembler(spec, camera_skew_ns=0, joint_skew_ns=0)
         self._arm = GuardedArm(guard)
@@ -75,9 +77,13 @@ def check_bundle_fits(bundle: Bundle, task: TaskConfig) -> None:
     """Raises BundleError when the bundle was trained for another task, rate or other cameras than the world has."""
     spec: PolicySpec = bundle.spec
     if spec.task != task.task:
-        raise BundleError(f"bundle '{bundle.path}' was trained for '{spec.task}', not for '{task.task}': choose the other task or bundle")
+        raise BundleError(
+            f"bundle '{bundle.path}' was trained for '{spec.task}', not for '{task.task}': choose the other task or bundle"
+        )
     if spec.period_ns != task.period_ns:
-        raise BundleError(f"bundle '{bundle.path}' runs at {spec.rate_hz} Hz, the task at {task.rate_hz} Hz: set the same rate")
+        raise BundleError(
+            f"bundle '{bundle.path}' runs at {spec.rate_hz} Hz, the task at {task.rate_hz} Hz: set the same rate"
+        )
     sizes = {camera.name: (camera.height, camera.width) for camera in task.cameras}
     for camera in spec.cameras:
         wanted = (camera.source_height, camera.source_width)

@@ -99,7 +99,9 @@ def main() -> int:
     if arguments.episodes < 1:
         raise ConfigurationError(f"--episodes {arguments.episodes}: ask for at least 1")
     engine = EngineConfig(arguments.provider, threads=1, noise_seed=0)
-    config = EvaluateConfig(arguments.bundle, arguments.task, arguments.episodes, arguments.seed, arguments.workers, engine)
+    config = EvaluateConfig(
+        arguments.bundle, arguments.task, arguments.episodes, arguments.seed, arguments.workers, engine
+    )
     run = evaluate_through_graph if arguments.graph else evaluate
     results: list[EpisodeResult] = []
     with tqdm(total=config.episodes, desc=config.task, unit="episode") as bar:
@@ -133,15 +135,19 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m sim_bridge.evaluate",
         description="Success rate of a bundle on a task, with its 95 % Wilson interval.",
-        epilog="example: python -m sim_bridge.evaluate --bundle bundles/reach_cued --task reach_cued --episodes 100 --seed 0 --json out.json",
+        epilog="example: python -m sim_bridge.evaluate --bundle bundles/reach_cued --task reach_cued --json out.json",
     )
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--task", required=True, help="task name, as in config/tasks")
     parser.add_argument("--episodes", type=int, default=100, help="number of episodes, one per seed (default 100)")
-    parser.add_argument("--seed", type=int, default=0, help="first seed (default 0; training uses seeds from 1000000 on)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="first seed (default 0; training uses seeds from 1000000 on)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2); results do not depend on it")
     parser.add_argument("--graph", action="store_true", help="through the ROS 2 nodes instead of in one process")
-    parser.add_argument("--provider", default="cpu", choices=("cpu", "cuda"), help="where the networks run (default cpu)")
+    parser.add_argument(
+        "--provider", default="cpu", choices=("cpu", "cuda"), help="where the networks run (default cpu)"
+    )
     parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
     return parser.parse_args()
 

@@ -58,7 +58,9 @@ def read_ticks(folder: Path) -> tuple[list[TickTimes], int]:
             # A tick that was shown again keeps its first capture.
             seen[int(row["stamp_ns"])].setdefault(row["stage"], times)
     captured = [stamp_ns for stamp_ns, stages in seen.items() if "capture" in stages]
-    whole = [_tick(stamp_ns, seen[stamp_ns]) for stamp_ns in captured if all(stage in seen[stamp_ns] for stage in _STAGES)]
+    whole = [
+        _tick(stamp_ns, seen[stamp_ns]) for stamp_ns in captured if all(stage in seen[stamp_ns] for stage in _STAGES)
+    ]
     return whole, len(captured) - len(whole)
 
 
@@ -70,7 +72,9 @@ def stage_latencies(ticks: list[TickTimes]) -> list[StageLatency]:
         "history: rest": [tick.history_published_ns - tick.history_received_ns - tick.encoder_ns for tick in ticks],
         "history → inference": [tick.inference_received_ns - tick.history_published_ns for tick in ticks],
         "inference: denoiser": [tick.denoiser_ns for tick in ticks if tick.denoiser_ns],
-        "inference: rest": [tick.inference_published_ns - tick.inference_received_ns - tick.denoiser_ns for tick in ticks],
+        "inference: rest": [
+            tick.inference_published_ns - tick.inference_received_ns - tick.denoiser_ns for tick in ticks
+        ],
         "inference → arm": [tick.arm_received_ns - tick.inference_published_ns for tick in ticks],
         "arm: guard": [tick.arm_published_ns - tick.arm_received_ns for tick in ticks],
         "all but the networks": [tick.overhead_ns for tick in ticks],

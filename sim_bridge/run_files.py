@@ -66,7 +66,9 @@ class VideoWriter:
 
     def __init__(self, file: Path, height: int, width: int, rate_hz: float) -> None:
         self._container = av.open(str(file), "w")
-        self._stream = self._container.add_stream("libx264", rate=round(rate_hz), options={"preset": "ultrafast", "crf": "26"})
+        self._stream = self._container.add_stream(
+            "libx264", rate=round(rate_hz), options={"preset": "ultrafast", "crf": "26"}
+        )
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
         self._stream.codec_context.thread_count = 1
 

@@ -55,5 +55,3 @@ def plot_context(trace: Path, file: Path, proprioception: int) -> None:
     figure.suptitle("What the policy remembers at the end of the episode (policy/context)")
     figure.savefig(file, dpi=110)
     plt.close(figure)
-
-

@@ -24,7 +24,10 @@ SUMMARY_FILE = "summary.json"
 def main() -> int:
     options = _options(_parse())
     spec = load_bundle(options.bundle).spec
-    print(f"{options.task}: {options.episodes} episodes, {options.clock}, context of {spec.history.length} ticks; Ctrl-C ends the run", flush=True)
+    print(
+        f"{options.task}: {options.episodes} episodes, {options.clock}, context of {spec.history.length} ticks; Ctrl-C ends the run",
+        flush=True,
+    )
     run = run_graph(options)
     report(run, options, len(spec.proprioception_joints))
     return 0
@@ -77,7 +80,9 @@ def _shipped_bundle(task: str) -> Path:
     try:
         return resource(f"bundles/{task}")
     except ConfigurationError:
-        raise ConfigurationError(f"no bundle for '{task}' ships with the package: train one and pass it with --bundle") from None
+        raise ConfigurationError(
+            f"no bundle for '{task}' ships with the package: train one and pass it with --bundle"
+        ) from None
 
 
 def _parse() -> argparse.Namespace:
@@ -87,13 +92,21 @@ def _parse() -> argparse.Namespace:
         epilog="example: python -m sim_bridge.sim --task reach_cued --episodes 5 --clock real",
     )
     parser.add_argument("--task", default="reach_cued", help="task name, as in config/tasks (default reach_cued)")
-    parser.add_argument("--bundle", type=Path, help="folder of the policy's bundle (default: the one that ships for the task)")
+    parser.add_argument(
+        "--bundle", type=Path, help="folder of the policy's bundle (default: the one that ships for the task)"
+    )
     parser.add_argument("--episodes", type=int, default=5, help="number of episodes (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default 0)")
-    parser.add_argument("--clock", choices=("real", "lockstep"), default="real", help="real time, or step by step (default real)")
-    parser.add_argument("--provider", choices=("cpu", "cuda"), default="cpu", help="where the networks run (default cpu)")
+    parser.add_argument(
+        "--clock", choices=("real", "lockstep"), default="real", help="real time, or step by step (default real)"
+    )
+    parser.add_argument(
+        "--provider", choices=("cpu", "cuda"), default="cpu", help="where the networks run (default cpu)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads per network (default 1)")
-    parser.add_argument("--domain-id", type=int, default=default_domain_id(), help="ROS domain (default ROS_DOMAIN_ID or 0)")
+    parser.add_argument(
+        "--domain-id", type=int, default=default_domain_id(), help="ROS domain (default ROS_DOMAIN_ID or 0)"
+    )
     parser.add_argument("--output", type=Path, help="folder for results (default runs/sim-<time>)")
     return parser.parse_args()
 

@@ -33,5 +33,7 @@ def load_task_config(name: str, file: Path | str | None = None) -> TaskConfig:
     task_by_name(name)
     config = configuration.load(TaskConfig, file or resource(f"config/tasks/{name}.yaml"))
     if config.task != name:
-        raise ConfigurationError(f"'{file}' configures task '{config.task}', not '{name}': choose the other file or task")
+        raise ConfigurationError(
+            f"'{file}' configures task '{config.task}', not '{name}': choose the other file or task"
+        )
     return config

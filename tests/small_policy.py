@@ -8,7 +8,14 @@ from policy_server.model.encoder import EncoderConfig
 from policy_server.model.policy import ModelConfig
 from policy_server.model.unet import UnetConfig
 from policy_server.runtime.manifest import PolicySpec
-from policy_server.runtime.recording import DATASET_SCHEMA, CameraShape, DatasetInfo, EpisodeArrays, create_dataset, write_episode
+from policy_server.runtime.recording import (
+    DATASET_SCHEMA,
+    CameraShape,
+    DatasetInfo,
+    EpisodeArrays,
+    create_dataset,
+    write_episode,
+)
 from policy_server.training.configuration import ChunkConfig, ContextConfig, TrainingConfig, ViewConfig, policy_spec
 from tests.synthetic_bundle import JOINTS
 
@@ -29,7 +36,9 @@ def random_episode(ticks: int, seed: int) -> EpisodeArrays:
 def write_small_dataset(folder: Path, lengths: tuple[int, ...] = (15, 9, 22)) -> Path:
     create_dataset(folder, INFO)
     for seed, ticks in enumerate(lengths):
-        write_episode(folder, f"episode_{seed:07d}", random_episode(ticks, seed), seed=seed, success=True, reason="reached")
+        write_episode(
+            folder, f"episode_{seed:07d}", random_episode(ticks, seed), seed=seed, success=True, reason="reached"
+        )
     return folder
 
 

@@ -26,7 +26,9 @@ def synthetic_spec(
     replan_every_ticks: int = 2,
     rate_hz: float = 10.0,
 ) -> PolicySpec:
-    views = tuple(CameraSpec(name, height, width, (0, 0, height, width), height, width) for name, height, width in cameras)
+    views = tuple(
+        CameraSpec(name, height, width, (0, 0, height, width), height, width) for name, height, width in cameras
+    )
     return PolicySpec(
         name="synthetic",
         task="reach_cued",
@@ -50,7 +52,9 @@ def write_synthetic_bundle(path: Path, *, noise_gain: float = 1e-3, **spec_setti
 
 
 def _encoder(spec: PolicySpec) -> onnx.ModelProto:
-    inputs = [helper.make_tensor_value_info(c.name, TensorProto.UINT8, ["batch", c.height, c.width, 3]) for c in spec.cameras]
+    inputs = [
+        helper.make_tensor_value_info(c.name, TensorProto.UINT8, ["batch", c.height, c.width, 3]) for c in spec.cameras
+    ]
     nodes = [
         helper.make_node("Cast", [spec.cameras[0].name], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),

@@ -1,6 +1,7 @@
 """The two ONNX graphs of a bundle. The whole sampler is one graph: what depends on the context alone stands before the loop."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,10 +53,18 @@ def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) ->
     """Encoder graph; ``sizes`` are (height, width) per camera. Batch is dynamic."""
     images = tuple(torch.zeros(2, height, width, 3, dtype=torch.uint8) for height, width in sizes)
     batch = torch.export.Dim("batch")
-    return _export(_EncoderGraph(policy), images, list(policy.encoder.camera_names), ["embedding"], (tuple({0: batch} for _ in images),))
+    return _export(
+        _EncoderGraph(policy),
+        images,
+        list(policy.encoder.camera_names),
+        ["embedding"],
+        (tuple({0: batch} for _ in images),),
+    )
 
 
-def export_denoiser(policy: DiffusionPolicy, context_length: int, row_width: int, horizon: int, actions: int) -> onnx.ModelProto:
+def export_denoiser(
+    policy: DiffusionPolicy, context_length: int, row_width: int, horizon: int, actions: int
+) -> onnx.ModelProto:
     """Denoiser graph: projection of the context, an ONNX Loop over the denoising steps, scaling. Batch and T are dynamic."""
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)
     context = torch.zeros(3, max(context_length, 4), row_width)
@@ -65,23 +74,41 @@ def export_denoiser(policy: DiffusionPolicy, context_length: int, row_width: int
     project = _export(_ProjectGraph(policy), (context,), ["context"], ["anchor", *names], ({0: batch, 1: length},))
     per_tensor = tuple({0: batch, 3 if index % 2 == 0 else 2: length} for index in range(len(keys_values)))
     step = _export(
-        _StepGraph(policy), (noise, torch.zeros(1, dtype=torch.int64), *keys_values), ["noisy", "index", *names], ["next"],
+        _StepGraph(policy),
+        (noise, torch.zeros(1, dtype=torch.int64), *keys_values),
+        ["noisy", "index", *names],
+        ["next"],
         ({0: batch}, None, per_tensor),
     )
     return _join(project, step, policy, row_width, horizon, actions)
 
 
-def _export(module: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str], shapes: object) -> onnx.ModelProto:
+def _export(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_names: list[str],
+    shapes: tuple[Any, ...],
+) -> onnx.ModelProto:
     with torch.no_grad():
         program = torch.onnx.export(
-            module.eval(), inputs, input_names=input_names, output_names=output_names, dynamic_shapes=shapes,
-            opset_version=OPSET, dynamo=True, optimize=True, verbose=False,
+            module.eval(),
+            inputs,
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
         )
     assert program is not None
     return program.model_proto
 
 
-def _join(project: onnx.ModelProto, step: onnx.ModelProto, policy: DiffusionPolicy, row_width: int, horizon: int, actions: int) -> onnx.ModelProto:
+def _join(
+    project: onnx.ModelProto, step: onnx.ModelProto, policy: DiffusionPolicy, row_width: int, horizon: int, actions: int
+) -> onnx.ModelProto:
     """One graph: projection, loop whose body is the step (it reads keys and values from outside), then scaling."""
     _prefix_names(project.graph, "project/", keep={"context"} | {item.name for item in project.graph.output})
     _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | {item.name for item in project.graph.output})

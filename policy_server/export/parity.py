@@ -36,14 +36,18 @@ def measure_parity(policy: DiffusionPolicy, bundle: Bundle, *, trials: int = 8, 
         rows = []
         for _ in range(spec.history.length):
             images = {
-                c.name: generator.integers(0, 256, (c.source_height, c.source_width, 3), dtype=np.uint8) for c in spec.cameras
+                c.name: generator.integers(0, 256, (c.source_height, c.source_width, 3), dtype=np.uint8)
+                for c in spec.cameras
             }
             embedding = encoder.encode(images)
             with torch.no_grad():
                 pixels = {c.name: torch.from_numpy(preprocess(images[c.name], c))[None] for c in spec.cameras}
                 expected = policy.encode(pixels)[0].numpy()
             embedding_error = max(embedding_error, float(np.abs(embedding - expected).max()))
-            joints = generator.standard_normal(policy.proprioception) * scaling.proprioception_std.numpy() + scaling.proprioception_mean.numpy()
+            joints = (
+                generator.standard_normal(policy.proprioception) * scaling.proprioception_std.numpy()
+                + scaling.proprioception_mean.numpy()
+            )
             rows.append(np.concatenate([embedding, joints]))
         ages_s = np.array(spec.history.offsets_ticks)[:, None] / spec.rate_hz
         context = np.concatenate([ages_s, np.stack(rows)], axis=1).astype(np.float32)

@@ -26,7 +26,9 @@ def write_bundle(policy: DiffusionPolicy, spec: PolicySpec, folder: Path, traini
     policy.eval()
     sizes = [(camera.height, camera.width) for camera in spec.cameras]
     onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
-    denoiser = export_denoiser(policy, spec.history.length, spec.row_width, spec.action.horizon, len(spec.action.joints))
+    denoiser = export_denoiser(
+        policy, spec.history.length, spec.row_width, spec.action.horizon, len(spec.action.joints)
+    )
     onnx.save(denoiser, partial / DENOISER_FILE)
     write_manifest(partial, spec, training)
     parity = measure_parity(policy, load_bundle(partial))

@@ -43,7 +43,9 @@ class CrossAttention(nn.Module):
     def project(self, tokens: Tensor) -> KeysValues:
         """Tokens (B, N, token_width) → their keys and values for this block."""
         keys, values = self.key_value(self.token_norm(tokens)).chunk(2, dim=-1)
-        return KeysValues(self._split(keys).transpose(-1, -2).contiguous() * self.scale, self._split(values).contiguous())
+        return KeysValues(
+            self._split(keys).transpose(-1, -2).contiguous() * self.scale, self._split(values).contiguous()
+        )
 
     def forward(self, x: Tensor, history: KeysValues, step_token: Tensor) -> Tensor:
         """``x`` (B, H, width); ``step_token`` (B, 1, token_width)."""

@@ -79,7 +79,9 @@ class DiffusionPolicy(nn.Module):
         self.diffusion = Diffusion(spec.sampler.training_steps, spec.sampler.steps, config.prediction)
         self.relative = config.actions == "relative"
         first = len(spec.proprioception_joints)
-        self.anchor_columns = [spec.proprioception_joints.index(joint) - first for joint in spec.action.joints] if self.relative else []
+        self.anchor_columns = (
+            [spec.proprioception_joints.index(joint) - first for joint in spec.action.joints] if self.relative else []
+        )
 
     def encode(self, images: Mapping[str, Tensor]) -> Tensor:
         """Camera name → uint8 (B, H, W, 3); returns the embedding (B, E)."""
@@ -87,7 +89,9 @@ class DiffusionPolicy(nn.Module):
 
     def project(self, context: Tensor) -> list[KeysValues]:
         """All that the denoiser needs of a context (B, T, 1 + E + P)."""
-        proprioception = (context[..., -self.proprioception :] - self.scaling.proprioception_mean) / self.scaling.proprioception_std
+        proprioception = (
+            context[..., -self.proprioception :] - self.scaling.proprioception_mean
+        ) / self.scaling.proprioception_std
         ticks = context[..., :1] * self.rate_hz
         return self.unet.project(torch.cat([ticks, context[..., 1 : -self.proprioception], proprioception], dim=-1))
 

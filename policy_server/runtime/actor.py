@@ -20,7 +20,13 @@ class Actor:
     """
 
     def __init__(
-        self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1, noise_seed: int = 0, replan_every_ticks: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "cpu",
+        threads: int = 1,
+        noise_seed: int = 0,
+        replan_every_ticks: int | None = None,
     ) -> None:
         self._spec = bundle.spec
         self._denoiser = Denoiser(bundle, provider=provider, threads=threads)
@@ -42,7 +48,9 @@ class Actor:
         """
         expected = (self._spec.history.length, self._spec.row_width)
         if context.rows.shape != expected:
-            raise ObservationError(f"context has shape {context.rows.shape}, the bundle reads {expected}: is it another policy's?")
+            raise ObservationError(
+                f"context has shape {context.rows.shape}, the bundle reads {expected}: is it another policy's?"
+            )
         self.last_network_ns = 0
         if self._is_due(context.stamp_ns):
             self._plan = self._sample(context)

@@ -50,7 +50,9 @@ def load_bundle(path: str | Path) -> Bundle:
     """
     folder = Path(path)
     if not (folder / MANIFEST_FILE).is_file():
-        raise BundleError(f"no bundle at '{folder}' ({MANIFEST_FILE} is missing): give the folder that the export wrote")
+        raise BundleError(
+            f"no bundle at '{folder}' ({MANIFEST_FILE} is missing): give the folder that the export wrote"
+        )
     manifest = _read_manifest(folder / MANIFEST_FILE)
     for name in (ENCODER_FILE, DENOISER_FILE):
         if name not in manifest.files:
@@ -60,7 +62,9 @@ def load_bundle(path: str | Path) -> Bundle:
         if not file.is_file():
             raise BundleError(f"bundle '{folder}': {name} is missing: copy the whole folder again")
         if sha256_of(file) != expected:
-            raise BundleError(f"bundle '{folder}': {name} is truncated or altered (its sha256 differs): copy or export it again")
+            raise BundleError(
+                f"bundle '{folder}': {name} is truncated or altered (its sha256 differs): copy or export it again"
+            )
     return Bundle(folder, manifest)
 
 
@@ -90,7 +94,9 @@ def _read_manifest(file: Path) -> Manifest:
     except ConfigurationError as error:
         raise BundleError(f"bundle manifest does not fit: {error}") from None
     if _hash_of(manifest) != manifest.hash:
-        raise BundleError(f"bundle '{file.parent}': the manifest was changed after export (its hash differs): export it again")
+        raise BundleError(
+            f"bundle '{file.parent}': the manifest was changed after export (its hash differs): export it again"
+        )
     return manifest
 
 

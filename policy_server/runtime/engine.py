@@ -29,7 +29,9 @@ def open_session(path: Path, provider: str, threads: int) -> ort.InferenceSessio
         raise ProviderError(f"unknown provider '{provider}': use one of {', '.join(_PROVIDERS)}")
     wanted = _PROVIDERS[provider]
     if wanted not in ort.get_available_providers():
-        raise ProviderError(f"provider '{provider}' is not in this onnxruntime: install onnxruntime-gpu, or ask for 'cpu'")
+        raise ProviderError(
+            f"provider '{provider}' is not in this onnxruntime: install onnxruntime-gpu, or ask for 'cpu'"
+        )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -38,9 +40,13 @@ def open_session(path: Path, provider: str, threads: int) -> ort.InferenceSessio
     try:
         session = ort.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:  # onnxruntime raises many unrelated classes
-        raise BundleError(f"'{path}' does not load in ONNX Runtime: {str(error).splitlines()[0]}: export the bundle again") from None
+        raise BundleError(
+            f"'{path}' does not load in ONNX Runtime: {str(error).splitlines()[0]}: export the bundle again"
+        ) from None
     if session.get_providers()[0] != wanted:
-        raise ProviderError(f"asked for '{provider}', ONNX Runtime fell back to {session.get_providers()[0]}: check driver and CUDA")
+        raise ProviderError(
+            f"asked for '{provider}', ONNX Runtime fell back to {session.get_providers()[0]}: check driver and CUDA"
+        )
     return session
 
 
@@ -62,7 +68,9 @@ class Encoder:
         given = {item.name: list(item.shape[1:]) for item in self._session.get_inputs()}
         wanted = {camera.name: [camera.height, camera.width, 3] for camera in self._cameras}
         if given != wanted:
-            raise BundleError(f"bundle '{bundle.path}': the encoder takes {given}, the manifest says {wanted}: export it again")
+            raise BundleError(
+                f"bundle '{bundle.path}': the encoder takes {given}, the manifest says {wanted}: export it again"
+            )
         width = self._session.get_outputs()[0].shape[-1]
         if width != bundle.spec.history.embedding_dim:
             raise BundleError(
@@ -88,7 +96,9 @@ class Denoiser:
     def _check_shapes(self, bundle: Bundle) -> None:
         given = {item.name: item.shape for item in self._session.get_inputs()}
         if set(given) != {"context", "noise"}:
-            raise BundleError(f"bundle '{bundle.path}': the denoiser takes {sorted(given)}, not context and noise: export it again")
+            raise BundleError(
+                f"bundle '{bundle.path}': the denoiser takes {sorted(given)}, not context and noise: export it again"
+            )
         fits = given["context"][-1] == bundle.spec.row_width and tuple(given["noise"][1:]) == self.chunk_shape
         if not fits:
             raise BundleError(

@@ -60,7 +60,9 @@ class ObservationHistory:
         """
         self._check_stamp(stamp_ns)
         if not np.isfinite(row).all():
-            raise ObservationError(f"observation at {stamp_ns} ns holds a number that is not finite: check joints and encoder")
+            raise ObservationError(
+                f"observation at {stamp_ns} ns holds a number that is not finite: check joints and encoder"
+            )
         if self._end == len(self._rows):
             self._compact()
         self._rows[self._end] = row

@@ -76,7 +76,7 @@ class ObservationAssembler:
         if camera == self._pace and self._is_due(stamp_ns):
             self._ticks.append((stamp_ns, image))
 
-    def add_joints(self, stamp_ns: int, names: Sequence[str], positions: Sequence[float]) -> None:
+    def add_joints(self, stamp_ns: int, names: Sequence[str], positions: Sequence[float] | NDArray[np.float64]) -> None:
         """Take joint positions in rad and m, in any order of names; extra joints are left out.
 
         Raises:
@@ -86,7 +86,9 @@ class ObservationAssembler:
         by_name = dict(zip(names, positions, strict=False))
         missing = [name for name in self._spec.proprioception_joints if name not in by_name]
         if missing:
-            raise ObservationError(f"joint_states lacks {', '.join(missing)} (has {', '.join(names)}): check the robot's joint names")
+            raise ObservationError(
+                f"joint_states lacks {', '.join(missing)} (has {', '.join(names)}): check the robot's joint names"
+            )
         values = np.array([by_name[name] for name in self._spec.proprioception_joints], np.float32)
         for name, value in zip(self._spec.proprioception_joints, values, strict=True):
             if not np.isfinite(value):

@@ -34,5 +34,5 @@ def preprocess(image: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint8
     top, left, height, width = camera.crop
     cropped = image[top : top + height, left : left + width]
     if (height, width) != (camera.height, camera.width):
-        cropped = cv2.resize(cropped, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(cropped, (camera.width, camera.height), interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(cropped)

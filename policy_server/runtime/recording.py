@@ -73,7 +73,9 @@ def create_dataset(folder: Path, info: DatasetInfo) -> None:
     file = folder / DATASET_FILE
     if file.exists():
         if read_dataset_info(folder) != info:
-            raise DatasetError(f"'{folder}' holds another dataset (its {DATASET_FILE} differs): choose another folder or delete it")
+            raise DatasetError(
+                f"'{folder}' holds another dataset (its {DATASET_FILE} differs): choose another folder or delete it"
+            )
         return
     folder.mkdir(parents=True, exist_ok=True)
     _write_yaml(file, configuration.to_plain(info))
@@ -84,7 +86,9 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
     try:
         values = configuration.read_yaml(folder / DATASET_FILE)
         if values.get("schema") != DATASET_SCHEMA:
-            raise DatasetError(f"'{folder}' has dataset schema {values.get('schema')}, this version reads {DATASET_SCHEMA}: collect it again")
+            raise DatasetError(
+                f"'{folder}' has dataset schema {values.get('schema')}, this version reads {DATASET_SCHEMA}: collect it again"
+            )
         return configuration.build(DatasetInfo, values, str(folder / DATASET_FILE))
     except ConfigurationError as error:
         raise DatasetError(f"no dataset at '{folder}': {error}") from None
@@ -95,26 +99,32 @@ def write_episode(dataset: Path, name: str, arrays: EpisodeArrays, *, seed: int,
     target, partial = dataset / name, dataset / f"{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    named = {"stamps_ns": arrays.stamps_ns, "joints": arrays.joints, "actions": arrays.actions}
+    named: dict[str, NDArray[Any]] = {"stamps_ns": arrays.stamps_ns, "joints": arrays.joints, "actions": arrays.actions}
     named |= {f"image_{camera}": images for camera, images in arrays.images.items()}
     for stem, array in named.items():
         np.save(partial / f"{stem}.npy", array, allow_pickle=False)
     files = {file.name: sha256_of(file) for file in sorted(partial.iterdir())}
-    _write_yaml(partial / EPISODE_FILE, configuration.to_plain(EpisodeInfo(name, seed, len(arrays.stamps_ns), success, reason, files)))
+    _write_yaml(
+        partial / EPISODE_FILE,
+        configuration.to_plain(EpisodeInfo(name, seed, len(arrays.stamps_ns), success, reason, files)),
+    )
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
 
 
 def list_episodes(dataset: Path) -> list[str]:
     """Names of the whole episodes, sorted; half-written ones are not among them."""
-    return sorted(entry.name for entry in dataset.iterdir() if entry.is_dir() and (entry / EPISODE_FILE).is_file() and not entry.name.endswith(".partial"))
+    whole = (entry for entry in dataset.iterdir() if (entry / EPISODE_FILE).is_file())
+    return sorted(entry.name for entry in whole if entry.suffix != ".partial")
 
 
 def read_episode_info(dataset: Path, name: str) -> EpisodeInfo:
     try:
         return configuration.load(EpisodeInfo, dataset / name / EPISODE_FILE)
     except ConfigurationError as error:
-        raise DatasetError(f"episode '{name}' of '{dataset}' is damaged: {error}; delete its folder and collect it again") from None
+        raise DatasetError(
+            f"episode '{name}' of '{dataset}' is damaged: {error}; delete its folder and collect it again"
+        ) from None
 
 
 def read_episode(dataset: Path, name: str, *, verify: bool = True) -> EpisodeArrays:
@@ -127,10 +137,14 @@ def read_episode(dataset: Path, name: str, *, verify: bool = True) -> EpisodeArr
     arrays: dict[str, NDArray[Any]] = {}
     for file, expected in info.files.items():
         if not (folder / file).is_file() or (verify and sha256_of(folder / file) != expected):
-            raise DatasetError(f"episode '{name}' of '{dataset}': {file} is missing or damaged; delete the folder and collect it again")
+            raise DatasetError(
+                f"episode '{name}' of '{dataset}': {file} is missing or damaged; delete the folder and collect it again"
+            )
         arrays[Path(file).stem] = np.load(folder / file, mmap_mode="r", allow_pickle=False)
         if len(arrays[Path(file).stem]) != info.ticks:
-            raise DatasetError(f"episode '{name}' of '{dataset}': {file} has {len(arrays[Path(file).stem])} ticks, not {info.ticks}")
+            raise DatasetError(
+                f"episode '{name}' of '{dataset}': {file} has {len(arrays[Path(file).stem])} ticks, not {info.ticks}"
+            )
     images = {stem.removeprefix("image_"): array for stem, array in arrays.items() if stem.startswith("image_")}
     return EpisodeArrays(arrays["stamps_ns"], arrays["joints"], arrays["actions"], images)
 

@@ -18,8 +18,14 @@ def resource(relative: str | Path) -> Path:
         ConfigurationError: it is in none of them.
     """
     prefixes = [parent / _SHARE for parent in Path(__file__).parents]
-    candidates = [_CHECKOUT / relative, *(prefix / relative for prefix in prefixes), Path(sys.prefix) / _SHARE / relative]
+    candidates = [
+        _CHECKOUT / relative,
+        *(prefix / relative for prefix in prefixes),
+        Path(sys.prefix) / _SHARE / relative,
+    ]
     for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise ConfigurationError(f"'{relative}' is neither in {_CHECKOUT} nor under {sys.prefix}/{_SHARE}: install the package again")
+    raise ConfigurationError(
+        f"'{relative}' is neither in {_CHECKOUT} nor under {sys.prefix}/{_SHARE}: install the package again"
+    )

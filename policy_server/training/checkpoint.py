@@ -53,5 +53,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         config = configuration.build(TrainingConfig, content["config"], str(file))
         spec = configuration.build(PolicySpec, content["spec"], str(file))
     except (KeyError, ConfigurationError) as error:
-        raise ConfigurationError(f"checkpoint '{file}' is of another version ({error}): train again in another folder") from None
+        raise ConfigurationError(
+            f"checkpoint '{file}' is of another version ({error}): train again in another folder"
+        ) from None
     return Checkpoint(content["step"], config, spec, content["model"], content["average"], content["optimizer"])

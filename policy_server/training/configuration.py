@@ -81,7 +81,9 @@ def policy_spec(config: TrainingConfig, dataset: DatasetInfo) -> PolicySpec:
     levels = 2 ** (len(config.model.unet.widths) - 1)
     horizon = config.chunk.past_steps + config.chunk.future_steps
     if horizon % levels:
-        raise ConfigurationError(f"chunk of {horizon} steps: must be a multiple of {levels} for {len(config.model.unet.widths)} UNet widths")
+        raise ConfigurationError(
+            f"chunk of {horizon} steps: must be a multiple of {levels} for {len(config.model.unet.widths)} UNet widths"
+        )
     offsets = tuple(range((config.context.length - 1) * config.context.stride_ticks, -1, -config.context.stride_ticks))
     cameras = tuple(_camera_spec(name, view, dataset.cameras) for name, view in config.cameras.items())
     return PolicySpec(
@@ -91,7 +93,9 @@ def policy_spec(config: TrainingConfig, dataset: DatasetInfo) -> PolicySpec:
         cameras=cameras,
         proprioception_joints=dataset.proprioception_joints,
         history=HistorySpec(offsets, config.model.encoder.embedding_dim * len(cameras)),
-        action=ActionSpec(dataset.action_joints, config.chunk.past_steps, config.chunk.future_steps, config.chunk.replan_every_ticks),
+        action=ActionSpec(
+            dataset.action_joints, config.chunk.past_steps, config.chunk.future_steps, config.chunk.replan_every_ticks
+        ),
         sampler=SamplerSpec("ddim", config.sampling_steps, config.diffusion_steps),
     )
 

@@ -55,7 +55,9 @@ class Trainer:
         if checkpoint is None:
             return
         if dataclasses.replace(checkpoint.config, steps=self.config.steps, output=self.config.output) != self.config:
-            raise ConfigurationError(f"'{self.config.output}' holds a run of another configuration: choose another output or delete it")
+            raise ConfigurationError(
+                f"'{self.config.output}' holds a run of another configuration: choose another output or delete it"
+            )
         self.model.load_state_dict(checkpoint.model)
         self.average = {name: value.to(self.device) for name, value in checkpoint.average.items()}
         self.optimizer.load_state_dict(checkpoint.optimizer)
@@ -83,7 +85,9 @@ class Trainer:
             group["lr"] = learning_rate(self.config.optimizer, self.step, self.config.steps)
         loss = self._loss(batch)
         if not math.isfinite(loss.item()):
-            raise NonFiniteLossError(f"loss is {loss.item()} at step {self.step}: lower the learning rate or use float32")
+            raise NonFiniteLossError(
+                f"loss is {loss.item()} at step {self.step}: lower the learning rate or use float32"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.gradient_clip)
@@ -96,7 +100,8 @@ class Trainer:
         state = {name: value.cpu() for name, value in self.model.state_dict().items()}
         average = {name: value.cpu() for name, value in self.average.items()}
         save_checkpoint(
-            self.config.output, Checkpoint(self.step, self.config, self.spec, state, average, self.optimizer.state_dict())
+            self.config.output,
+            Checkpoint(self.step, self.config, self.spec, state, average, self.optimizer.state_dict()),
         )
 
     def _fit_scaling(self) -> None:
@@ -122,7 +127,10 @@ class Trainer:
 
     def _context(self, batch: Windows) -> Tensor:
         """Encode each distinct frame once, then lay the embeddings out as context rows (B, T, D)."""
-        images = {name: torch.from_numpy(images[batch.frames]).to(self.device) for name, images in self.episodes.images.items()}
+        images = {
+            name: torch.from_numpy(images[batch.frames]).to(self.device)
+            for name, images in self.episodes.images.items()
+        }
         joints = torch.from_numpy(self.episodes.joints[batch.frames]).to(self.device)
         rows = torch.cat([self.model.encode(images).float(), joints], dim=-1)
         ages = torch.from_numpy(batch.ages_s).to(self.device)[..., None]

@@ -53,7 +53,9 @@ class Windows:
     actions: NDArray[np.float32]
 
 
-def load_episodes(dataset: Path, spec: PolicySpec, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Episodes:
+def load_episodes(
+    dataset: Path, spec: PolicySpec, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Episodes:
     """Read and preprocess every whole episode into memory. Raises DatasetError when there is none."""
     names = list_episodes(dataset)
     if not names:
@@ -78,7 +80,9 @@ def gather_windows(episodes: Episodes, spec: PolicySpec, picks: Sequence[tuple[i
     ticks, ages, actions = [], [], []
     for episode, tick in picks:
         start, end = episodes.starts[episode], episodes.starts[episode + 1]
-        indices, ages_s = select_context(episodes.stamps_ns[start:end], tick, spec.history.offsets_ticks, spec.period_ns)
+        indices, ages_s = select_context(
+            episodes.stamps_ns[start:end], tick, spec.history.offsets_ticks, spec.period_ns
+        )
         ticks.append(start + indices)
         ages.append(ages_s)
         chunk = action_ticks(tick, spec.action.past_steps, spec.action.future_steps, int(end - start))

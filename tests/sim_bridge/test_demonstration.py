@@ -34,7 +34,9 @@ def test_noise_moves_the_arm_but_not_the_recorded_answer(arm: GuardedArm) -> Non
     clean = demonstrate(world, arm, task, SEED, DemonstrationConfig(noise_rad=0.0)).arrays
     noisy = demonstrate(world, arm, task, SEED, DemonstrationConfig(noise_rad=0.02)).arrays
     np.testing.assert_array_equal(clean.actions[0], noisy.actions[0])
-    waiting = slice(1, 15)  # before the lamp turns white the expert asks for the start pose, wherever noise has put the arm
+    waiting = slice(
+        1, 15
+    )  # before the lamp turns white the expert asks for the start pose, wherever noise has put the arm
     assert np.abs(noisy.joints[waiting] - clean.joints[waiting]).max() > 0.003
     assert np.abs(noisy.actions[waiting] - clean.actions[waiting]).max() > 0.0
     world.close()
@@ -47,7 +49,10 @@ def test_a_demonstration_is_reproducible_bit_for_bit(arm: GuardedArm) -> None:
         world = World(task_by_name("reach_cued"), task.cameras)
         recorded.append(demonstrate(world, arm, task, SEED + 1, DemonstrationConfig()).arrays)
         world.close()
-    for one, other in ((recorded[0].actions, recorded[1].actions), (recorded[0].images["front"], recorded[1].images["front"])):
+    for one, other in (
+        (recorded[0].actions, recorded[1].actions),
+        (recorded[0].images["front"], recorded[1].images["front"]),
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -62,7 +67,9 @@ def test_the_action_is_the_position_one_tick_later(arm: GuardedArm) -> None:
 
 
 def test_collecting_again_writes_only_what_is_missing(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    config = CollectConfig("reach_cued", tmp_path / "data", episodes=2, seed=SEED, workers=1, demonstration=DemonstrationConfig())
+    config = CollectConfig(
+        "reach_cued", tmp_path / "data", episodes=2, seed=SEED, workers=1, demonstration=DemonstrationConfig()
+    )
     assert collect(config) == 0
     first, second = list_episodes(config.output)
     before = (config.output / first / "episode.yaml").stat().st_mtime_ns

@@ -15,7 +15,9 @@ from tests.synthetic_bundle import write_synthetic_bundle
 
 def run(bundle: Path, seeds: list[int]) -> list[EpisodeResult]:
     task = load_task_config("reach_cued")
-    episodes = PolicyEpisodes(load_bundle(bundle), task, load_guard_settings(resource("config/arm.yaml")), EngineConfig())
+    episodes = PolicyEpisodes(
+        load_bundle(bundle), task, load_guard_settings(resource("config/arm.yaml")), EngineConfig()
+    )
     world = World(task_by_name("reach_cued"), task.cameras)
     try:
         return [episodes.run(world, seed) for seed in seeds]
@@ -29,7 +31,9 @@ def test_a_policy_that_stays_where_it_is_runs_out_of_time(tmp_path: Path) -> Non
 
 
 def test_episodes_do_not_depend_on_what_ran_before(tmp_path: Path) -> None:
-    bundle = write_synthetic_bundle(tmp_path / "bundle", noise_gain=0.02)  # the fingers' answers are refused now and then
+    bundle = write_synthetic_bundle(
+        tmp_path / "bundle", noise_gain=0.02
+    )  # the fingers' answers are refused now and then
     alone = run(bundle, [7])
     after_others = run(bundle, [3, 5, 7])
     assert after_others[-1] == alone[0]

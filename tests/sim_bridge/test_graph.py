@@ -27,11 +27,19 @@ TASK = "reach_cued"
 
 
 def options(folder: Path, domain: int, **changes: object) -> SimOptions:
-    settings: dict[str, object] = {"episodes": 2, "seed": 20, "clock": "lockstep", "output_dir": str(folder), "domain_id": domain}
+    settings: dict[str, object] = {
+        "episodes": 2,
+        "seed": 20,
+        "clock": "lockstep",
+        "output_dir": str(folder),
+        "domain_id": domain,
+    }
     return SimOptions(bundle=str(resource(f"bundles/{TASK}")), task=TASK, **(settings | changes))  # type: ignore[arg-type]
 
 
-def test_lockstep_episodes_are_reproduced_bit_for_bit_and_agree_with_one_process(tmp_path: Path, domain_id: int) -> None:  # noqa: F811
+def test_lockstep_episodes_are_reproduced_bit_for_bit_and_agree_with_one_process(
+    tmp_path: Path, domain_id: int
+) -> None:
     first = run_graph(options(tmp_path / "first", domain_id), show=False)
     second = run_graph(options(tmp_path / "second", domain_id), show=False)
     assert first.results == second.results
@@ -45,7 +53,9 @@ def test_lockstep_episodes_are_reproduced_bit_for_bit_and_agree_with_one_process
     assert lost == 0
 
 
-def test_a_real_time_run_shows_success_latency_and_files(tmp_path: Path, domain_id: int, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_a_real_time_run_shows_success_latency_and_files(
+    tmp_path: Path, domain_id: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = run_graph(options(tmp_path, domain_id, episodes=1, clock="real"))
     report(run, options(tmp_path, domain_id, episodes=1, clock="real"), 8)
     shown = capsys.readouterr().out
@@ -72,7 +82,9 @@ def running(tmp_path: Path, domain_id: int) -> Iterator[RunningGraph]:  # noqa: 
 
 
 def test_every_process_ends_within_three_seconds_of_ctrl_c(running: RunningGraph, tmp_path: Path) -> None:
-    _wait_for(lambda: (tmp_path / "timing.csv").exists() and len((tmp_path / "timing.csv").read_text().splitlines()) > 40)
+    _wait_for(
+        lambda: (tmp_path / "timing.csv").exists() and len((tmp_path / "timing.csv").read_text().splitlines()) > 40
+    )
     start_s = time.monotonic()
     complaints = running.stop(grace_s=3.0)
     assert complaints == []

@@ -23,7 +23,9 @@ def random_policy(spec, **changes: object) -> DiffusionPolicy:  # type: ignore[n
 @pytest.mark.parametrize(("prediction", "actions"), [("clean", "relative"), ("noise", "absolute")])
 def test_the_bundle_answers_what_torch_answers(tmp_path: Path, prediction: str, actions: str) -> None:
     spec = small_spec()
-    parity = write_bundle(random_policy(spec, prediction=prediction, actions=actions), spec, tmp_path / "bundle", {"steps": 0})
+    parity = write_bundle(
+        random_policy(spec, prediction=prediction, actions=actions), spec, tmp_path / "bundle", {"steps": 0}
+    )
     assert max(parity.embedding, parity.chunk) <= 1e-4
     assert load_bundle(tmp_path / "bundle").spec == spec
 

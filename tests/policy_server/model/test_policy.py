@@ -43,7 +43,9 @@ def test_samples_of_a_batch_do_not_mix() -> None:
     model, noise = policy(), torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(2))
     together = model.sample(context(3), noise)
     for i in range(3):
-        torch.testing.assert_close(model.sample(context(3)[i : i + 1], noise[i : i + 1])[0], together[i], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model.sample(context(3)[i : i + 1], noise[i : i + 1])[0], together[i], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_relative_actions_move_with_the_newest_joints() -> None:

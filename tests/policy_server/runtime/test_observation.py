@@ -78,7 +78,11 @@ def test_a_faster_camera_is_thinned_to_the_policy_rate(camera_hz: int) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "message"),
-    [(image(size=64), "trained on uint8"), (image().astype(np.float32), "trained on uint8"), (image()[..., 0], "trained on uint8")],
+    [
+        (image(size=64), "trained on uint8"),
+        (image().astype(np.float32), "trained on uint8"),
+        (image()[..., 0], "trained on uint8"),
+    ],
 )
 def test_a_frame_of_another_size_or_type_is_refused(bad: np.ndarray, message: str) -> None:
     with pytest.raises(ObservationError, match=message):
@@ -114,5 +118,7 @@ def test_each_stale_input_is_named() -> None:
     parts = assembler("front", "wrist")
     parts.add_image("front", 0, image())
     parts.add_joints(900 * MS, JOINTS, ZERO_ONE)
-    with pytest.raises(StaleInputError, match="camera 'front': nothing for 1.00 s; camera 'wrist': nothing received yet"):
+    with pytest.raises(
+        StaleInputError, match=r"camera 'front': nothing for 1\.00 s; camera 'wrist': nothing received yet"
+    ):
         parts.check_fresh(1000 * MS, 500 * MS)

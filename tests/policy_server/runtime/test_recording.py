@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from policy_server.runtime.errors import DatasetError
-from policy_server.runtime.recording import create_dataset, list_episodes, read_dataset_info, read_episode, read_episode_info
+from policy_server.runtime.recording import (
+    create_dataset,
+    list_episodes,
+    read_dataset_info,
+    read_episode,
+    read_episode_info,
+)
 from tests.small_policy import INFO, random_episode, write_small_dataset
 
 

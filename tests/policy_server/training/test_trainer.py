@@ -79,7 +79,10 @@ def test_encoding_each_frame_once_gives_what_encoding_all_gives(dataset: Path, t
 
 
 def test_the_chunk_does_not_grow_with_the_context() -> None:
-    lengths = {small_spec(context=dataclasses.replace(small_config(Path(), Path()).context, length=n)).action.horizon for n in (2, 16, 64)}
+    lengths = {
+        small_spec(context=dataclasses.replace(small_config(Path(), Path()).context, length=n)).action.horizon
+        for n in (2, 16, 64)
+    }
     assert lengths == {8}
 
 
