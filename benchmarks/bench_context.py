@@ -17,8 +17,7 @@ import matplotlib
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine
-from benchmarks.random_bundle import JOINTS, write_random_bundle
+from machine import describe_machine
 from policy_server.runtime.actor import Actor
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
@@ -26,6 +25,7 @@ from policy_server.runtime.memory import Memory
 from policy_server.runtime.observation import Observation
 from policy_server.runtime.recording import CameraShape
 from policy_server.training.configuration import ContextConfig
+from random_bundle import JOINTS, write_random_bundle
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

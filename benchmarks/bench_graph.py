@@ -1,4 +1,4 @@
-"""What the graph adds to the networks: ``python -m benchmarks.bench_graph --json graph.json``.
+"""What the graph adds to the networks: ``python benchmarks/bench_graph.py --json graph.json``.
 
 The real nodes run in real time at 10 Hz with two cameras. Overhead is the time from the moment the frames leave the bridge to the
 moment the arm's command leaves arm_node, less the time inside the encoder and the denoiser.
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.machine import describe_machine
-from benchmarks.random_bundle import write_random_bundle
+from machine import describe_machine
 from policy_server.runtime import configuration
 from policy_server.runtime.command import run_command
 from policy_server.runtime.recording import CameraShape
 from policy_server.runtime.resources import resource
 from policy_server.training.configuration import ContextConfig
+from random_bundle import write_random_bundle
 from ros_nodes.graph import SimOptions
 from sim_bridge.graph_run import run_graph
 from sim_bridge.latency import StageLatency, latency_table, read_ticks, stage_latencies
@@ -101,9 +101,9 @@ def _nodes_file(folder: Path, cameras: list[CameraShape]) -> Path:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench_graph",
+        prog="python benchmarks/bench_graph.py",
         description="Overhead of the ROS 2 graph beyond the networks, and lost frames, in real time at 10 Hz with two cameras.",
-        epilog="example: python -m benchmarks.bench_graph --duration 600 --json graph.json",
+        epilog="example: python benchmarks/bench_graph.py --duration 600 --json graph.json",
     )
     parser.add_argument("--duration", type=float, default=60.0, help="seconds to run (default 60)")
     parser.add_argument("--height", type=int, default=96, help="rows of each camera (default 96)")

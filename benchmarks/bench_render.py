@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import trange
 
+from machine import describe_machine
 from policy_server.runtime.command import run_command
 from sim_bridge.renderer import CameraView
 from sim_bridge.set_points import ramp
@@ -47,13 +47,14 @@ def main() -> int:
         "task": arguments.task,
         "height": arguments.size,
         "width": arguments.size,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": describe_machine(),
         "mujoco_gl": os.environ.get("MUJOCO_GL", ""),
     }
-    print(f"{overall} frames/s at {arguments.size}x{arguments.size} on {result['machine']}")
+    print(f"{overall} frames/s at {arguments.size}x{arguments.size}")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"results are in {arguments.json}")
     return 0 if overall >= WANTED_FRAMES_PER_S else 1
 
 

@@ -28,6 +28,7 @@ EXIT_NODE_DIED = 1
 EXIT_INTERRUPTED = 130
 # A node gives up its own clean end after 2.0 s; whatever is left is killed.
 _GRACE_S = 2.5
+_LAST_WORDS_S = 0.3
 _PR_SET_PDEATHSIG = 1
 
 # As rclpy's loggers write it: level, time, logger.
@@ -65,7 +66,9 @@ class NodeProcess:
             preexec_fn=_end_with_parent,
         )
         self._reader = threading.Thread(target=self._read, name=f"read {node.name}", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name=f"watch {node.name}", daemon=True)
         self._reader.start()
+        self._watcher.start()
 
     @property
     def pid(self) -> int:
@@ -82,9 +85,9 @@ class NodeProcess:
             os.killpg(self._process.pid, number)
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for its end; False when it still runs."""
-        self._reader.join(max(timeout_s, 0.0))
-        return not self._reader.is_alive()
+        """Wait for its end and its last words; False when it still runs."""
+        self._watcher.join(max(timeout_s, 0.0))
+        return not self._watcher.is_alive()
 
     def epitaph(self) -> str:
         """How it ended, in one line."""
@@ -104,7 +107,11 @@ class NodeProcess:
             if "[ERROR]" in line or "[FATAL]" in line:
                 self._last_error = _LOG_PREFIX.sub("", line)
             self._on_line(self.node.name, line)
+
+    def _watch(self) -> None:
         self._process.wait()
+        # What the node itself started may hold the pipe open for longer.
+        self._reader.join(_LAST_WORDS_S)
         self._on_exit(self)
 
 
@@ -189,7 +196,7 @@ def run(graph: Graph, on_line: LineSink | None = None) -> Outcome:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return _outcome(graph, first, complaints)
+    return outcome_of(graph, first, complaints)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,7 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return outcome.status
 
 
-def _outcome(graph: Graph, first: NodeProcess | None, complaints: list[str]) -> Outcome:
+def outcome_of(graph: Graph, first: NodeProcess | None, complaints: list[str]) -> Outcome:
+    """The outcome of a run, from the node that ended first (None: interrupted) and what ``stop`` complained about."""
     if first is not None and not (first.node.ends_run and first.status == 0):
         return Outcome(EXIT_NODE_DIED, f"the run ended because {first.epitaph()}")
     if complaints:

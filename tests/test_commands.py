@@ -1,0 +1,72 @@
+"""Every command: help with an example, and one line that names thing, value and mend when its input is bad."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.synthetic_bundle import write_synthetic_bundle
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = (
+    ("-m", "policy_server.train"),
+    ("-m", "policy_server.export"),
+    ("-m", "sim_bridge.collect"),
+    ("-m", "sim_bridge.evaluate"),
+    ("-m", "sim_bridge.sim"),
+    ("-m", "sim_bridge.check_experts"),
+    ("benchmarks/bench_graph.py",),
+    ("benchmarks/bench_context.py",),
+    ("benchmarks/bench_render.py",),
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[-1])
+def test_help_shows_an_example(command: tuple[str, ...]) -> None:
+    shown = run(*command, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "example: python " in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-m", "sim_bridge.collect", "--task", "reach_qued"), "reach_qued"),
+        (("-m", "sim_bridge.evaluate", "--task", "reach_cued", "--bundle", "nowhere"), "no bundle at 'nowhere'"),
+        (("-m", "sim_bridge.sim", "--bundle", "nowhere"), "no bundle at 'nowhere'"),
+        (("-m", "sim_bridge.sim", "--task", "no_task"), "no bundle for 'no_task' ships"),
+        (
+            ("-m", "policy_server.train", "config/training/reach_cued.yaml", "stepz=5"),
+            "unknown key 'stepz'; did you mean 'steps'?",
+        ),
+        (("-m", "policy_server.train", "config/training/reach_cued.yaml", "steps=many"), "'steps'"),
+        (("-m", "policy_server.train", "config/training/reach_cued.yaml", "steps"), "write it as key=value"),
+        (("-m", "policy_server.train", "nowhere.yaml"), "no file 'nowhere.yaml'"),
+        (
+            ("-m", "policy_server.train", "config/training/reach_cued.yaml", "dataset=nowhere"),
+            "no dataset at 'nowhere'",
+        ),
+        (("-m", "policy_server.export", "nowhere", "--output", "nowhere/bundle"), "no checkpoint in 'nowhere'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[1].rsplit(".", 1)[-1],
+)
+def test_bad_input_ends_in_one_line_and_status_2(arguments: tuple[str, ...], message: str) -> None:
+    ended = run(*arguments)
+    assert ended.returncode == 2
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and message in lines[0]
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bundle_for_another_task_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    bundle = write_synthetic_bundle(tmp_path / "bundle")
+    ended = run("-m", "sim_bridge.evaluate", "--task", "press_count", "--bundle", str(bundle))
+    assert ended.returncode == 2
+    assert "trained for 'reach_cued', not for 'press_count'" in ended.stderr
