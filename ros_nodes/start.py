@@ -20,6 +20,7 @@ from policy_server.runtime.command import run_command
 from policy_server.runtime.configuration import apply_overrides
 from policy_server.runtime.errors import ConfigurationError
 from ros_nodes import environment
+from ros_nodes.domain import refuse_domain_in_use
 from ros_nodes.graph import Graph, NodeSpec, RobotOptions, SimOptions, command_line, options_from, robot_graph, sim_graph
 from ros_nodes.parameters import check_parameters_file
 
@@ -175,8 +176,6 @@ def check(graph: Graph) -> None:
         check_parameters_file(file, KNOWN_NODES | set(graph.names))
     environment.clean_shared_memory()
     os.environ.update(graph.environment)
-    from ros_nodes.domain import refuse_domain_in_use
-
     refuse_domain_in_use(graph.domain_id, graph.names)
 
 

@@ -1,7 +1,8 @@
-"""Pictures of a run: joint targets against measurements, and the context as the policy reads it."""
+"""Pictures of a run: a film strip, joint targets against measurements, and the context as the policy reads it."""
 
 from pathlib import Path
 
+import av
 import matplotlib
 
 matplotlib.use("Agg")
@@ -11,8 +12,22 @@ import numpy as np
 
 from sim_bridge.fr3 import COMMAND_JOINTS
 
+FILMSTRIP_FILE = "filmstrip.png"
 JOINTS_FILE = "joints.png"
 CONTEXT_FILE = "context.png"
+
+
+def draw_filmstrip(video: Path, ticks: int, file: Path, rows: int = 2, columns: int = 4) -> None:
+    """Pictures at even distances out of the first ``ticks`` frames of a video, in reading order."""
+    chosen = np.linspace(0, ticks - 1, rows * columns).round().astype(int)
+    with av.open(str(video)) as container:
+        frames = [
+            frame.to_ndarray(format="rgb24") for _, frame in zip(range(ticks), container.decode(video=0), strict=False)
+        ]
+    tiles = np.stack([frames[min(index, len(frames) - 1)][::2, ::2] for index in chosen])
+    _, height, width, _ = tiles.shape
+    strip = tiles.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    plt.imsave(file, np.ascontiguousarray(strip))
 
 
 def plot_joints(trace: Path, file: Path) -> None:

@@ -16,7 +16,7 @@ from sim_bridge.graph_run import GraphRun, run_graph
 from sim_bridge.intervals import success_rate
 from sim_bridge.latency import latency_table, read_ticks, stage_latencies
 from sim_bridge.run_files import VIDEO_FILE
-from sim_bridge.run_plots import CONTEXT_FILE, JOINTS_FILE, plot_context, plot_joints
+from sim_bridge.run_plots import CONTEXT_FILE, FILMSTRIP_FILE, JOINTS_FILE, draw_filmstrip, plot_context, plot_joints
 
 SUMMARY_FILE = "summary.json"
 
@@ -42,6 +42,7 @@ def report(run: GraphRun, options: SimOptions, proprioception: int) -> None:
     print(f"\nsuccess: {rate}")
     print(f"\nlatency over {len(ticks)} ticks ({lost} without an answer)\n{latency_table(latencies)}")
     trace = folder / f"trace_{run.results[0].seed}.npz"
+    draw_filmstrip(folder / VIDEO_FILE, run.results[0].ticks, folder / FILMSTRIP_FILE)
     plot_joints(trace, folder / JOINTS_FILE)
     plot_context(trace, folder / CONTEXT_FILE, proprioception)
     summary = {
@@ -54,6 +55,7 @@ def report(run: GraphRun, options: SimOptions, proprioception: int) -> None:
     print("\nfiles:")
     for name, what in (
         (VIDEO_FILE, "the episodes"),
+        (FILMSTRIP_FILE, "the first episode at a glance"),
         (JOINTS_FILE, "joint targets and measurements"),
         (CONTEXT_FILE, "what the policy remembers"),
         (SUMMARY_FILE, "all figures"),

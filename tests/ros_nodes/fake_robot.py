@@ -54,6 +54,10 @@ class FakeRobot:
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return tuple(self._images)
+
     def close(self) -> None:
         self._ended.set()
         self._executor.wake()
@@ -174,4 +178,5 @@ class Streaming:
         while not self._ended.wait(self._period_s):
             now_ns = time.time_ns()
             self._robot.state_joints(now_ns)
-            self._robot.show(now_ns)
+            for camera in self._robot.cameras:
+                self._robot.show(now_ns, camera=camera)

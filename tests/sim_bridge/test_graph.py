@@ -61,7 +61,7 @@ def test_a_real_time_run_shows_success_latency_and_files(
     shown = capsys.readouterr().out
     assert "episode 1/1 seed 20:" in shown
     assert "capture → arm command" in shown
-    for name in ("episodes.mp4", "joints.png", "context.png", "summary.json"):
+    for name in ("episodes.mp4", "filmstrip.png", "joints.png", "context.png", "summary.json"):
         assert (tmp_path / name).stat().st_size > 0
         assert name in shown
     with np.load(tmp_path / "trace_20.npz") as trace:
