@@ -29,11 +29,13 @@ class EpisodeResult:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where and with how many threads the networks run, and the seed of the sampler's noise."""
+    """Where and with how many threads the networks run, the seed of the sampler's noise, and how often a chunk is sampled
+    (None: as the bundle says)."""
 
     provider: str = "cpu"
     threads: int = 1
     noise_seed: int = 0
+    replan_every_ticks: int | None = None
 
 
 class PolicyEpisodes:
@@ -45,7 +47,13 @@ class PolicyEpisodes:
         self._memory = Memory(
             bundle, provider=engine.provider, threads=engine.threads, max_gap_ns=_GAP_TICKS * spec.period_ns
         )
-        self._actor = Actor(bundle, provider=engine.provider, threads=engine.threads, noise_seed=engine.noise_seed)
+        self._actor = Actor(
+            bundle,
+            provider=engine.provider,
+            threads=engine.threads,
+            noise_seed=engine.noise_seed,
+            replan_every_ticks=engine.replan_every_ticks,
+        )
         self._assembler = ObservationAssembler(spec, camera_skew_ns=0, joint_skew_ns=0)
         self._arm = GuardedArm(guard)
         self._cameras = [camera.name for camera in spec.cameras]

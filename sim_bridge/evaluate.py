@@ -67,6 +67,7 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
             output_dir=folder,
             provider=config.engine.provider,
             threads=config.engine.threads,
+            replan_every_ticks=config.engine.replan_every_ticks or 0,
         )
         yield from run_graph(options).results
 
@@ -98,7 +99,7 @@ def main() -> int:
     arguments = _parse()
     if arguments.episodes < 1:
         raise ConfigurationError(f"--episodes {arguments.episodes}: ask for at least 1")
-    engine = EngineConfig(arguments.provider, threads=1, noise_seed=0)
+    engine = EngineConfig(arguments.provider, threads=1, noise_seed=0, replan_every_ticks=arguments.replan_every_ticks)
     config = EvaluateConfig(
         arguments.bundle, arguments.task, arguments.episodes, arguments.seed, arguments.workers, engine
     )
@@ -119,11 +120,13 @@ def main() -> int:
 
 def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]) -> None:
     rate = success_rate(sum(result.success for result in results), len(results))
+    bundle = load_bundle(config.bundle)
     content = {
         "bundle": str(config.bundle),
-        "bundle_hash": load_bundle(config.bundle).hash,
+        "bundle_hash": bundle.hash,
         "task": config.task,
         "seed": config.seed,
+        "replan_every_ticks": config.engine.replan_every_ticks or bundle.spec.action.replan_every_ticks,
         **dataclasses.asdict(rate),
         "results": [dataclasses.asdict(result) for result in results],
     }
@@ -148,6 +151,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--provider", default="cpu", choices=("cpu", "cuda"), help="where the networks run (default cpu)"
     )
+    parser.add_argument("--replan-every-ticks", type=int, help="ticks between two samples (default: as the bundle says)")
     parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
     return parser.parse_args()
 

@@ -1,6 +1,7 @@
 """Export a trained policy as a bundle: ``python -m policy_server.export runs/reach_cued --output bundles/reach_cued``."""
 
 import argparse
+import dataclasses
 import logging
 import sys
 import warnings
@@ -11,6 +12,7 @@ from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime import configuration
 from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.checkpoint import load_checkpoint
 
 
@@ -22,14 +24,24 @@ def main() -> int:
     checkpoint = load_checkpoint(arguments.run)
     if checkpoint is None:
         raise ConfigurationError(f"no checkpoint in '{arguments.run}': train first with python -m policy_server.train")
-    policy = DiffusionPolicy(checkpoint.spec, checkpoint.config.model)
+    spec = _scheduled(checkpoint.spec, arguments.replan_every_ticks)
+    policy = DiffusionPolicy(spec, checkpoint.config.model)
     policy.load_state_dict(checkpoint.average)
     training = {"steps": checkpoint.step, "config": configuration.to_plain(checkpoint.config)}
-    parity = write_bundle(policy, checkpoint.spec, arguments.output, training)
+    parity = write_bundle(policy, spec, arguments.output, training)
     size_mb = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
     print(f"parity with torch: embedding {parity.embedding:.1e}, chunk {parity.chunk:.1e}")
     print(f"bundle of step {checkpoint.step} ({size_mb:.1f} MB) is in {arguments.output}")
     return 0
+
+
+def _scheduled(spec: PolicySpec, replan_every_ticks: int | None) -> PolicySpec:
+    """The spec with another chunk schedule: how often to sample is a matter of running, not of training."""
+    if replan_every_ticks is None:
+        return spec
+    if not 1 <= replan_every_ticks <= spec.action.future_steps:
+        raise ConfigurationError(f"--replan-every-ticks {replan_every_ticks}: give 1 to {spec.action.future_steps}, the chunk's future steps")
+    return dataclasses.replace(spec, action=dataclasses.replace(spec.action, replan_every_ticks=replan_every_ticks))
 
 
 def _parse() -> argparse.Namespace:
@@ -40,6 +52,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("run", type=Path, help="folder of the training run (with checkpoint.pt)")
     parser.add_argument("--output", type=Path, required=True, help="folder of the bundle to write")
+    parser.add_argument("--replan-every-ticks", type=int, help="ticks between two samples (default: as it was trained)")
     return parser.parse_args()
 
 
