@@ -16,7 +16,7 @@ GPU = ["onnxruntime-gpu"]
 
 WORLD = ["av", "matplotlib", "mink", "mujoco>=3.3", "qpsolvers[daqp]", "rich", "tqdm"]
 
-TRAIN = ["onnx", "onnxscript", "tensorboard", "torch==2.13.0", "tqdm"]
+TRAIN = ["onnx", "onnxscript", "torch==2.13.0", "tqdm"]
 
 # ROS 2 as wheels, for machines without an apt ROS 2: Kilted for Python 3.11, Jazzy for 3.12.
 ROS_MESSAGES = ["diagnostic", "geometry", "sensor", "std", "trajectory"]

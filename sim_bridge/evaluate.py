@@ -151,7 +151,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--provider", default="cpu", choices=("cpu", "cuda"), help="where the networks run (default cpu)"
     )
-    parser.add_argument("--replan-every-ticks", type=int, help="ticks between two samples (default: as the bundle says)")
+    parser.add_argument(
+        "--replan-every-ticks", type=int, help="ticks between two samples (default: as the bundle says)"
+    )
     parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
     return parser.parse_args()
 

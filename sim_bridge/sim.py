@@ -17,6 +17,7 @@ from sim_bridge.intervals import success_rate
 from sim_bridge.latency import latency_table, read_ticks, stage_latencies
 from sim_bridge.run_files import VIDEO_FILE
 from sim_bridge.run_plots import CONTEXT_FILE, FILMSTRIP_FILE, JOINTS_FILE, draw_filmstrip, plot_context, plot_joints
+from sim_bridge.task_config import load_task_config
 
 SUMMARY_FILE = "summary.json"
 
@@ -64,6 +65,7 @@ def report(run: GraphRun, options: SimOptions, proprioception: int) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> SimOptions:
+    load_task_config(arguments.task)
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return SimOptions(
         bundle=str(arguments.bundle or _shipped_bundle(arguments.task)),

@@ -9,6 +9,7 @@ from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.resources import resource
 from sim_bridge.renderer import CameraView
 from sim_bridge.tasks.registry import task_by_name
+from sim_bridge.tasks.task import TICK_HZ
 
 
 @dataclass(frozen=True)
@@ -35,5 +36,9 @@ def load_task_config(name: str, file: Path | str | None = None) -> TaskConfig:
     if config.task != name:
         raise ConfigurationError(
             f"'{file}' configures task '{config.task}', not '{name}': choose the other file or task"
+        )
+    if config.rate_hz != TICK_HZ:
+        raise ConfigurationError(
+            f"'{name}' asks for {config.rate_hz} Hz; tasks run at {TICK_HZ} Hz: set rate_hz to that"
         )
     return config

@@ -41,7 +41,8 @@ def test_help_shows_an_example(command: tuple[str, ...]) -> None:
         (("-m", "sim_bridge.collect", "--task", "reach_qued"), "reach_qued"),
         (("-m", "sim_bridge.evaluate", "--task", "reach_cued", "--bundle", "nowhere"), "no bundle at 'nowhere'"),
         (("-m", "sim_bridge.sim", "--bundle", "nowhere"), "no bundle at 'nowhere'"),
-        (("-m", "sim_bridge.sim", "--task", "no_task"), "no bundle for 'no_task' ships"),
+        (("-m", "sim_bridge.sim", "--task", "reach_cue"), "reach_cued"),
+        (("-m", "sim_bridge.sim", "--task", "shell_game"), "no bundle for 'shell_game' ships"),
         (
             ("-m", "policy_server.train", "config/training/reach_cued.yaml", "stepz=5"),
             "unknown key 'stepz'; did you mean 'steps'?",

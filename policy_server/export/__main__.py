@@ -39,8 +39,9 @@ def _scheduled(spec: PolicySpec, replan_every_ticks: int | None) -> PolicySpec:
     """The spec with another chunk schedule: how often to sample is a matter of running, not of training."""
     if replan_every_ticks is None:
         return spec
-    if not 1 <= replan_every_ticks <= spec.action.future_steps:
-        raise ConfigurationError(f"--replan-every-ticks {replan_every_ticks}: give 1 to {spec.action.future_steps}, the chunk's future steps")
+    future = spec.action.future_steps
+    if not 1 <= replan_every_ticks <= future:
+        raise ConfigurationError(f"--replan-every-ticks {replan_every_ticks}: the chunk has {future} future steps; give 1 to {future}")
     return dataclasses.replace(spec, action=dataclasses.replace(spec.action, replan_every_ticks=replan_every_ticks))
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from types import TracebackType
 
 from policy_server.runtime.errors import PolicyError
 
@@ -14,8 +15,23 @@ def run_command(main: Callable[[], int]) -> int:
     try:
         return main()
     except PolicyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(error)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _print_error(error: BaseException) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, PolicyError):
+        _print_error(error)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# A library that is missing is found while a command's modules are imported, before ``run_command`` is reached.
+sys.excepthook = _show

@@ -49,12 +49,13 @@ class Trainer:
         """Go on from the checkpoint in the output folder, if there is one.
 
         Raises:
-            ConfigurationError: the checkpoint was made by another configuration (``steps`` may be raised).
+            ConfigurationError: the checkpoint was made by another configuration. What does not change what is learned may
+                differ: the number of steps still to go, folders, threads, and how often to save.
         """
         checkpoint = load_checkpoint(self.config.output)
         if checkpoint is None:
             return
-        if dataclasses.replace(checkpoint.config, steps=self.config.steps, output=self.config.output) != self.config:
+        if _what_is_learned(checkpoint.config) != _what_is_learned(self.config):
             raise ConfigurationError(
                 f"'{self.config.output}' holds a run of another configuration: choose another output or delete it"
             )
@@ -168,6 +169,12 @@ class LossLog:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _what_is_learned(config: TrainingConfig) -> TrainingConfig:
+    """The configuration without what may differ between the parts of one run."""
+    chunk = dataclasses.replace(config.chunk, replan_every_ticks=1)
+    return dataclasses.replace(config, steps=0, output=Path(), threads=0, checkpoint_every=1, chunk=chunk)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

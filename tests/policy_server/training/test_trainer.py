@@ -57,6 +57,9 @@ def test_training_lowers_the_loss(dataset: Path, tmp_path: Path) -> None:
 def test_a_run_of_another_configuration_is_refused(dataset: Path, tmp_path: Path) -> None:
     config = small_config(dataset, tmp_path / "run")
     losses_of(trainer(config))
+    same = trainer(dataclasses.replace(config, checkpoint_every=1, threads=2))
+    same.resume()
+    assert same.step == config.steps
     with pytest.raises(ConfigurationError, match="another configuration"):
         trainer(dataclasses.replace(config, batch_windows=4)).resume()
 
