@@ -17,6 +17,7 @@ from ros_nodes.diagnostics import Report, TimingPublisher
 from ros_nodes.errors import MessageError
 from ros_nodes.franka.guard import ChunkRefused, Guard
 from ros_nodes.franka.settings import load_guard_settings
+from ros_nodes.latest import Latest
 from ros_nodes.lifecycle import ManagedNode, one_line, run_node
 from ros_nodes.messages import JointTargets
 from ros_nodes.parameters import ParameterSpec
@@ -30,7 +31,9 @@ PARAMETERS = (
     ParameterSpec("lockstep", False, "answer every chunk with one tick of motion, in the chunk's own time"),
     ParameterSpec("command_period_s", 0.02, "time between two trajectories in real time", minimum=0.002, maximum=0.2),
     ParameterSpec("lookahead_s", 0.04, "how far ahead set-points are fixed in real time", minimum=0.004, maximum=0.5),
-    ParameterSpec("latch_tolerance_s", 0.1, "how much older than the chunk the joint states may be at the start", minimum=0.0),
+    ParameterSpec(
+        "latch_tolerance_s", 0.1, "how much older than the chunk the joint states may be at the start", minimum=0.0
+    ),
 )
 _ACKNOWLEDGE_S = 0.2
 
@@ -46,15 +49,18 @@ class ArmNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__(NAME, PARAMETERS)
+        self._at_rest_ns = 0
 
     def open(self) -> None:
         values = self.values
-        self._guard = Guard(load_guard_settings(values["arm_file"] or resource("config/arm.yaml"), values["robot"] or None))
+        self._guard = Guard(
+            load_guard_settings(values["arm_file"] or resource("config/arm.yaml"), values["robot"] or None)
+        )
         self._window = CommandWindow(len(self._guard.joints))
         self._lookahead_ns = seconds_to_ns(values["lookahead_s"])
         self._latch_tolerance_ns = 0 if values["lockstep"] else seconds_to_ns(values["latch_tolerance_s"])
         self._lock = threading.Lock()
-        self._chunk: _ArrivedChunk | None = None
+        self._chunk: Latest[_ArrivedChunk] = Latest()
         self._joint_state: JointState | None = None
         self._answered_ns: int | None = None
         self._not_before_ns = 0
@@ -96,7 +102,7 @@ class ArmNode(ManagedNode):
 
     def _take_joint_state(self, message: JointState) -> None:
         self._joint_state = message
-        if self._chunk is not None:
+        if self._chunk:
             self._worker.wake()
 
     def _take_chunk(self, message: JointTrajectory) -> None:
@@ -106,7 +112,7 @@ class ArmNode(ManagedNode):
         except MessageError as error:
             self._refuse(error)
             return
-        self._chunk = _ArrivedChunk(received_ns, chunk)
+        self._chunk.put(_ArrivedChunk(received_ns, chunk))
         self._worker.wake()
 
     def _work(self) -> float | None:
@@ -124,21 +130,22 @@ class ArmNode(ManagedNode):
 
     def _next_chunk(self) -> _ArrivedChunk | None:
         """The chunk to follow next; it stays where it is while the guard still waits for the arm's position."""
-        arrived = self._chunk
-        if arrived is None:
-            return None
-        if arrived.chunk.stamp_ns < self._not_before_ns:
-            self._chunk = None
+        arrived = self._chunk.take()
+        if arrived is None or arrived.chunk.stamp_ns < self._not_before_ns:
             return None
         if self._guard.state == "unlatched" and not self._latch(arrived.chunk):
+            self._chunk.put_back(arrived)
             return None
-        self._chunk = None
         return arrived
 
     def _latch(self, chunk: ActionChunk) -> bool:
-        """Take over where the arm stands, once a joint state is recent enough to say so."""
+        """Take over where the arm stands, once a joint state is recent enough to say so.
+
+        What was published before a reset still brings the arm to rest; only then does its position say where it stands.
+        """
         message = self._joint_state
-        if message is None or messages.stamp_to_ns(message.header.stamp) < chunk.stamp_ns - self._latch_tolerance_ns:
+        earliest_ns = max(chunk.stamp_ns - self._latch_tolerance_ns, self._at_rest_ns)
+        if message is None or messages.stamp_to_ns(message.header.stamp) < earliest_ns:
             return False
         positions = messages.joint_positions(message, self._guard.joints)
         now_ns = chunk.stamp_ns if self.values["lockstep"] else self.get_clock().now().nanoseconds
@@ -178,8 +185,10 @@ class ArmNode(ManagedNode):
     def _publish(self, now_ns: int) -> None:
         self._window.drop_until(now_ns)
         times_ns, positions, velocities = self._window.with_tail(self._guard.braking_tail())
+        # In lockstep nothing moves between episodes.
+        self._at_rest_ns = 0 if self.values["lockstep"] else int(times_ns[-1])
         joints = self._guard.joints
-        for publisher, columns in ((self._gripper_publisher, slice(7, 8)), (self._arm_publisher, slice(0, 7))):
+        for publisher, columns in ((self._gripper_publisher, slice(-1, None)), (self._arm_publisher, slice(0, -1))):
             targets = JointTargets(now_ns, joints[columns], times_ns, positions[:, columns], velocities[:, columns])
             publisher.publish(messages.targets_to_trajectory(targets))
 
@@ -193,9 +202,11 @@ class ArmNode(ManagedNode):
         for publisher in (self._gripper_publisher, self._arm_publisher):
             publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_S))
 
-    def _let_go(self) -> None:
+    def _let_go(self, not_before_ns: int = 0) -> None:
+        """Wait for a chunk stamped at or after ``not_before_ns`` and for the arm's position."""
         with self._lock:
-            self._chunk = None
+            self._not_before_ns = not_before_ns
+            self._chunk.take()
             self._joint_state = None
             self._answered_ns = None
             self._refusal = ""
@@ -203,8 +214,7 @@ class ArmNode(ManagedNode):
             self._window.clear()
 
     def _reset(self) -> None:
-        self._let_go()
-        self._not_before_ns = self.get_clock().now().nanoseconds
+        self._let_go(self.get_clock().now().nanoseconds)
 
 
 def main() -> int:

@@ -13,7 +13,9 @@ from ros_nodes.lifecycle import ManagedNode, run_node
 from ros_nodes.parameters import ParameterSpec
 
 NAME = "camera_node"
-PARAMETERS = (ParameterSpec("cameras_file", "", "which cameras there are; empty takes the package's config/cameras.yaml"),)
+PARAMETERS = (
+    ParameterSpec("cameras_file", "", "which cameras there are; empty takes the package's config/cameras.yaml"),
+)
 
 
 class CameraNode(ManagedNode):
@@ -52,9 +54,7 @@ class CameraNode(ManagedNode):
         return Capture(
             settings,
             time.time_ns,
-            on_frame=lambda frame: publisher.publish(
-                messages.rgb_to_image(frame.image, frame.stamp_ns, settings.name)
-            ),
+            on_frame=lambda frame: publisher.publish(messages.rgb_to_image(frame.image, frame.stamp_ns, settings.name)),
             on_news=self._say,
         )
 

@@ -41,4 +41,8 @@ class CommandWindow:
         )
 
     def _keep(self, rows: slice) -> None:
-        self._times_ns, self._positions, self._velocities = self._times_ns[rows], self._positions[rows], self._velocities[rows]
+        self._times_ns, self._positions, self._velocities = (
+            self._times_ns[rows],
+            self._positions[rows],
+            self._velocities[rows],
+        )

@@ -67,7 +67,11 @@ class TimingPublisher:
 def _to_status(report: Report, node_name: str) -> DiagnosticStatus:
     values = [KeyValue(key=key, value=_to_text(value)) for key, value in report.values.items()]
     return DiagnosticStatus(
-        level=report.level, name=f"{node_name}: {report.name}", message=report.message, hardware_id=node_name, values=values
+        level=report.level,
+        name=f"{node_name}: {report.name}",
+        message=report.message,
+        hardware_id=node_name,
+        values=values,
     )
 
 

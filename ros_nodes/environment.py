@@ -17,7 +17,7 @@ from pathlib import Path
 from policy_server.runtime.resources import resource
 from ros_nodes.errors import RosEnvironmentError
 
-DOMAIN_IDS = range(0, 102)
+DOMAIN_IDS = range(102)
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 # Fast DDS 2, up to Jazzy, reads the older name; Fast DDS 3 complains about it.
 _OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -47,7 +47,9 @@ def refuse_mixed_ros(environment: Mapping[str, str], wheels: bool) -> None:
 def check_domain_id(domain_id: int) -> None:
     """Raises RosEnvironmentError for an id whose ports would collide with those that the system hands out."""
     if domain_id not in DOMAIN_IDS:
-        raise RosEnvironmentError(f"domain id {domain_id} is not between {DOMAIN_IDS[0]} and {DOMAIN_IDS[-1]}: choose one that is")
+        raise RosEnvironmentError(
+            f"domain id {domain_id} is not between {DOMAIN_IDS[0]} and {DOMAIN_IDS[-1]}: choose one that is"
+        )
 
 
 def graph_environment(domain_id: int, parent: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -95,7 +97,9 @@ def prepare_process(environment: MutableMapping[str, str] | None = None) -> None
     refuse_mixed_ros(environment, uses_wheels())
     text = environment.get("ROS_DOMAIN_ID", "") or "0"
     if not text.isdecimal():
-        raise RosEnvironmentError(f"ROS_DOMAIN_ID is '{text}': set it to a number between {DOMAIN_IDS[0]} and {DOMAIN_IDS[-1]}")
+        raise RosEnvironmentError(
+            f"ROS_DOMAIN_ID is '{text}': set it to a number between {DOMAIN_IDS[0]} and {DOMAIN_IDS[-1]}"
+        )
     for name, value in graph_environment(int(text), environment).items():
         environment[name] = value
 

@@ -59,7 +59,7 @@ def default_domain_id() -> int:
 
 @dataclass(frozen=True)
 class SimOptions:
-    """The graph against MuJoCo. Empty files mean the package's own."""
+    """The graph against MuJoCo. Empty files mean the package's own, ``replan_every_ticks`` 0 the bundle's."""
 
     bundle: str
     task: str
@@ -69,6 +69,7 @@ class SimOptions:
     output_dir: str = "runs/sim"
     provider: str = "cpu"
     threads: int = 1
+    replan_every_ticks: int = 0
     domain_id: int = field(default_factory=default_domain_id)
     nodes_file: str = ""
     arm_file: str = ""
@@ -76,13 +77,15 @@ class SimOptions:
 
 @dataclass(frozen=True)
 class RobotOptions:
-    """The graph on a robot. ``cameras`` false leaves the images to other camera drivers. Empty files mean the package's own."""
+    """The graph on a robot. ``cameras`` false leaves the images to other camera drivers. Empty files mean the package's
+    own, ``replan_every_ticks`` 0 the bundle's."""
 
     bundle: str
     cameras: bool = True
     cameras_file: str = ""
     provider: str = "cpu"
     threads: int = 1
+    replan_every_ticks: int = 0
     robot: str = "fr3"
     joint_states_topic: str = "joint_states"
     arm_topic: str = "fr3_arm_controller/joint_trajectory"
@@ -121,7 +124,10 @@ def sim_graph(options: SimOptions) -> Graph:
     )
     history = _history(options, files, {**shared, **(_EXACT_STAMPS if lockstep else {})})
     arm = NodeSpec(
-        "arm_node", "ros_nodes.arm_node", files, {**shared, "arm_file": options.arm_file, "robot": "fr3", "lockstep": lockstep}
+        "arm_node",
+        "ros_nodes.arm_node",
+        files,
+        {**shared, "arm_file": options.arm_file, "robot": "fr3", "lockstep": lockstep},
     )
     return _graph((bridge, history, _inference(options, files, shared), arm), options.domain_id)
 
@@ -135,7 +141,10 @@ def robot_graph(options: RobotOptions) -> Graph:
         ("gripper_controller/joint_trajectory", options.gripper_topic),
     )
     camera = NodeSpec(
-        "camera_node", "ros_nodes.camera_node", files, {"cameras_file": str(_file(options.cameras_file, "cameras.yaml"))}
+        "camera_node",
+        "ros_nodes.camera_node",
+        files,
+        {"cameras_file": str(_file(options.cameras_file, "cameras.yaml"))},
     )
     history = _history(options, files, {}, joint_states)
     arm = NodeSpec(
@@ -172,11 +181,18 @@ def _history(
     parameters: Mapping[str, ParameterValue],
     remappings: tuple[tuple[str, str], ...] = (),
 ) -> NodeSpec:
-    return NodeSpec("history_node", "ros_nodes.history_node", files, {**_policy(options), **parameters}, _changed(remappings))
+    return NodeSpec(
+        "history_node", "ros_nodes.history_node", files, {**_policy(options), **parameters}, _changed(remappings)
+    )
 
 
-def _inference(options: SimOptions | RobotOptions, files: tuple[Path, ...], parameters: Mapping[str, ParameterValue]) -> NodeSpec:
-    return NodeSpec("inference_node", "ros_nodes.inference_node", files, {**_policy(options), **parameters})
+def _inference(
+    options: SimOptions | RobotOptions, files: tuple[Path, ...], parameters: Mapping[str, ParameterValue]
+) -> NodeSpec:
+    every: dict[str, ParameterValue] = (
+        {"replan_every_ticks": options.replan_every_ticks} if options.replan_every_ticks else {}
+    )
+    return NodeSpec("inference_node", "ros_nodes.inference_node", files, {**_policy(options), **every, **parameters})
 
 
 def _policy(options: SimOptions | RobotOptions) -> dict[str, ParameterValue]:

@@ -24,7 +24,9 @@ PARAMETERS = (
     ParameterSpec("bundle", "", "folder of the policy's bundle"),
     ParameterSpec("provider", "cpu", "where the encoder runs: cpu or cuda"),
     ParameterSpec("threads", 1, "threads of the encoder", minimum=1, maximum=64),
-    ParameterSpec("camera_skew_s", 0.02, "largest distance in time of another camera's frame from the first one's", minimum=0.0),
+    ParameterSpec(
+        "camera_skew_s", 0.02, "largest distance in time of another camera's frame from the first one's", minimum=0.0
+    ),
     ParameterSpec("joint_skew_s", 0.05, "largest distance in time of the joint states from the frame", minimum=0.0),
     ParameterSpec("stale_after_s", 0.5, "an input that is silent for longer is reported as stale", minimum=0.01),
     ParameterSpec("max_gap_s", 1.0, "longest time without an observation that the memory bridges", minimum=0.01),
@@ -93,7 +95,9 @@ class HistoryNode(ManagedNode):
         return [Report("observations", level, self._stale, values)]
 
     def _subscribe_camera(self, camera: str) -> None:
-        self.subscribe(Image, topics.camera_image(camera), qos.CAMERA_IMAGE, lambda message: self._take(camera, message))
+        self.subscribe(
+            Image, topics.camera_image(camera), qos.CAMERA_IMAGE_IN_ORDER, lambda message: self._take(camera, message)
+        )
 
     def _take(self, camera: str, message: Image | JointState) -> None:
         self._arrivals.append(_Arrival(time.time_ns(), camera, message))
@@ -143,17 +147,18 @@ class HistoryNode(ManagedNode):
             self.get_logger().warning(stale or "every input arrives again")
         self._stale = stale
 
-    def _forget(self) -> None:
+    def _forget(self, not_before_ns: int = 0) -> None:
+        """Begin an episode with what is stamped at or after ``not_before_ns``."""
         with self._lock:
+            self._not_before_ns = not_before_ns
             self._arrivals.clear()
             self._assembler.clear()
             self._memory.clear()
             self._newest = None
 
     def _reset(self) -> None:
-        self._forget()
         # Frames of the last episode that are still on their way must not open the new one's memory.
-        self._not_before_ns = self.get_clock().now().nanoseconds
+        self._forget(self.get_clock().now().nanoseconds)
 
 
 def main() -> int:

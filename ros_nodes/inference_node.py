@@ -12,6 +12,7 @@ from policy_server.runtime.errors import BundleError
 from policy_server.runtime.history import Context
 from ros_nodes import diagnostics, messages, qos, topics
 from ros_nodes.diagnostics import Report, TimingPublisher
+from ros_nodes.latest import Latest
 from ros_nodes.lifecycle import ManagedNode, run_node
 from ros_nodes.parameters import ParameterSpec, required
 from ros_nodes.statistics import LatencyWindow, RateMeter
@@ -44,7 +45,7 @@ class InferenceNode(ManagedNode):
             replan_every_ticks=values["replan_every_ticks"] or None,
         )
         self._lock = threading.Lock()
-        self._newest: tuple[int, Image] | None = None
+        self._newest: Latest[tuple[int, Image]] = Latest()
         self._not_before_ns = 0
         self._chunks = RateMeter()
         self._latencies = LatencyWindow()
@@ -77,14 +78,13 @@ class InferenceNode(ManagedNode):
 
     def _take(self, message: Image) -> None:
         received_ns = time.time_ns()
-        if self._newest is not None:
+        if self._newest.put((received_ns, message)):
             self._skipped += 1
-        self._newest = (received_ns, message)
         self._worker.wake()
 
     def _work(self) -> None:
         with self._lock:
-            newest, self._newest = self._newest, None
+            newest = self._newest.take()
             if newest is None:
                 return
             received_ns, message = newest
@@ -111,7 +111,7 @@ class InferenceNode(ManagedNode):
 
     def _reset(self) -> None:
         with self._lock:
-            self._newest = None
+            self._newest.take()
             self._actor.clear()
             self._not_before_ns = self.get_clock().now().nanoseconds
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -28,8 +28,12 @@ EXIT_FAULT = 2
 _HARD_EXIT_AFTER_S = 2.0
 
 _SHARED_PARAMETERS = (
-    ParameterSpec("autostart", True, "configure and activate at start; false waits for lifecycle transitions from outside"),
-    ParameterSpec("exit_on_error", False, "end the process with status 2 on an error; false waits unconfigured for an operator"),
+    ParameterSpec(
+        "autostart", True, "configure and activate at start; false waits for lifecycle transitions from outside"
+    ),
+    ParameterSpec(
+        "exit_on_error", False, "end the process with status 2 on an error; false waits unconfigured for an operator"
+    ),
 )
 
 
@@ -186,15 +190,19 @@ def one_line(error: BaseException) -> str:
 
 
 def run_node(name: str, make_node: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
-    """Run one node until SIGINT, SIGTERM or its own end; returns the exit status.
+    """Run one node until SIGINT, SIGTERM or its own end, then end the process.
 
     A PolicyError on the way up is printed in one line and gives status 2; a signal gives 0 after the node's safe stop.
     """
+    # A callback that wakes the worker otherwise keeps it waiting for up to 5 ms, until the interpreter switches threads.
+    sys.setswitchinterval(0.0005)
     ended = threading.Event()
     _end_on_signal(ended)
     try:
         environment.prepare_process()
-        rclpy.init(args=list(sys.argv if arguments is None else arguments), signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=list(sys.argv if arguments is None else arguments), signal_handler_options=SignalHandlerOptions.NO
+        )
         node = make_node()
     except (PolicyError, rclpy_implementation.RCLError, rclpy_implementation.RCLInvalidROSArgsError) as error:
         print(f"[ERROR] [{name}]: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
@@ -206,7 +214,14 @@ def run_node(name: str, make_node: Callable[[], ManagedNode], arguments: Sequenc
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-    return node.exit_status
+    _leave(node.exit_status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: the middleware's destructors hang now and then while the interpreter is torn down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _live(node: ManagedNode, ended: threading.Event) -> None:
@@ -225,7 +240,7 @@ def _live(node: ManagedNode, ended: threading.Event) -> None:
 def _spin(executor: SingleThreadedExecutor, node: ManagedNode, ended: threading.Event) -> None:
     try:
         while not ended.is_set():
-            executor.spin_once()
+            executor.spin_once(timeout_sec=0.1)  # a wake that comes between two spins is lost
     except Exception as error:
         # A callback that raises would otherwise leave a node that is alive and deaf.
         node._record(error)

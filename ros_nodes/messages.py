@@ -134,7 +134,9 @@ def joint_positions(message: JointState, joints: Sequence[str]) -> NDArray[np.fl
 
 def chunk_to_trajectory(chunk: ActionChunk) -> JointTrajectory:
     """An action chunk as a trajectory stamped with the observation it answers."""
-    return targets_to_trajectory(JointTargets(chunk.stamp_ns, chunk.joints, chunk.times_ns(), chunk.positions.astype(np.float64)))
+    return targets_to_trajectory(
+        JointTargets(chunk.stamp_ns, chunk.joints, chunk.times_ns(), chunk.positions.astype(np.float64))
+    )
 
 
 def trajectory_to_chunk(message: JointTrajectory) -> ActionChunk:

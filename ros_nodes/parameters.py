@@ -46,7 +46,9 @@ def declare_parameters(node: Node, table: Iterable[ParameterSpec]) -> dict[str, 
 def required(values: Mapping[str, Any], name: str) -> Any:
     """A parameter that has no useful default; raises ConfigurationError when it was left empty."""
     if values[name] in ("", None):
-        raise ConfigurationError(f"parameter '{name}' is not set: pass -p {name}:=VALUE or set it in the parameters file")
+        raise ConfigurationError(
+            f"parameter '{name}' is not set: pass -p {name}:=VALUE or set it in the parameters file"
+        )
     return values[name]
 
 
@@ -83,12 +85,19 @@ def _declare(node: Node, spec: ParameterSpec) -> Any:
 
 def _complaint(node: Node, spec: ParameterSpec) -> str:
     given = node._parameter_overrides[spec.name].value if spec.name in node._parameter_overrides else spec.default
-    limits = f" between {spec.minimum} and {spec.maximum}" if spec.minimum is not None or spec.maximum is not None else ""
+    limits = (
+        f" between {spec.minimum} and {spec.maximum}" if spec.minimum is not None or spec.maximum is not None else ""
+    )
     example = f", e.g. {spec.default!r}" if spec.default != "" else ""
     return f"is {given!r}, it takes {_TYPE_NAMES[type(spec.default)]}{limits}{example}: {spec.description}"
 
 
-_TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number with a decimal point", str: "text"}
+_TYPE_NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a decimal point",
+    str: "text",
+}
 
 
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:

@@ -22,6 +22,8 @@ def _reliable(depth: int) -> QoSProfile:
 
 
 CAMERA_IMAGE = _best_effort(depth=1)
+# The reader's own queue: after a stall the memory catches up on frames instead of losing ticks.
+CAMERA_IMAGE_IN_ORDER = _best_effort(depth=8)
 CLOCK = _best_effort(depth=1)
 # Deep enough for a tick of states at the robot's fastest rate, so that a busy moment loses none.
 JOINT_STATES = _best_effort(depth=100)

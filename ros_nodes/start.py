@@ -13,15 +13,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from policy_server.runtime.command import run_command
 from policy_server.runtime.configuration import apply_overrides
 from policy_server.runtime.errors import ConfigurationError
 from ros_nodes import environment
-from ros_nodes.domain import refuse_domain_in_use
-from ros_nodes.graph import Graph, NodeSpec, RobotOptions, SimOptions, command_line, options_from, robot_graph, sim_graph
+from ros_nodes.domain import claimed_domain, refuse_domain_in_use
+from ros_nodes.graph import (
+    Graph,
+    NodeSpec,
+    RobotOptions,
+    SimOptions,
+    command_line,
+    options_from,
+    robot_graph,
+    sim_graph,
+)
 from ros_nodes.parameters import check_parameters_file
 
 EXIT_OK = 0
@@ -49,7 +58,9 @@ class Outcome:
 class NodeProcess:
     """One running node and the last thing it complained about."""
 
-    def __init__(self, node: NodeSpec, graph: Graph, on_line: LineSink, on_exit: Callable[["NodeProcess"], None]) -> None:
+    def __init__(
+        self, node: NodeSpec, graph: Graph, on_line: LineSink, on_exit: Callable[["NodeProcess"], None]
+    ) -> None:
         self.node = node
         self._on_line = on_line
         self._on_exit = on_exit
@@ -92,11 +103,8 @@ class NodeProcess:
 
     def epitaph(self) -> str:
         """How it ended, in one line."""
-        status = self.status
-        if status is not None and status < 0:
-            how = f"was ended by {signal.Signals(-status).name}"
-        else:
-            how = f"ended with status {status}"
+        status = self.status or 0
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         last = self._last_error or self._last_line
         return f"{self.node.name} {how}: {last}" if last else f"{self.node.name} {how} without a word"
 
@@ -184,17 +192,20 @@ KNOWN_NODES = {"bridge_node", "camera_node", "history_node", "inference_node", "
 
 
 def run(graph: Graph, on_line: LineSink | None = None) -> Outcome:
-    """Run a graph from start to end in the main thread: until its last node ends the run, one dies, or SIGINT or SIGTERM comes."""
-    check(graph)
-    running = RunningGraph(graph, on_line or _print_prefixed)
-    previous = {number: signal.signal(number, lambda *_: running.interrupt()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        running.start()
-        first = running.wait()
-        complaints = running.stop()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    """Run a graph from start to end, in the main thread.
+
+    It ends when the node that ends the run has ended, when any other node dies, or on SIGINT or SIGTERM.
+
+    Raises:
+        PolicyError: what ``check`` refuses, or a domain that another starter holds.
+    """
+    with claimed_domain(graph.domain_id):
+        check(graph)
+        running = RunningGraph(graph, on_line or _print_prefixed)
+        with _interrupted_by_signals(running):
+            running.start()
+            first = running.wait()
+            complaints = running.stop()
     return outcome_of(graph, first, complaints)
 
 
@@ -205,7 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if scenario not in ("sim", "robot"):
         raise ConfigurationError(f"no scenario '{scenario}': write 'sim' or 'robot', then options as name=value")
     values = apply_overrides({}, overrides)
-    graph = sim_graph(options_from(SimOptions, values)) if scenario == "sim" else robot_graph(options_from(RobotOptions, values))
+    graph = (
+        sim_graph(options_from(SimOptions, values))
+        if scenario == "sim"
+        else robot_graph(options_from(RobotOptions, values))
+    )
     outcome = run(graph)
     if outcome.reason:
         print(outcome.reason, file=sys.stderr, flush=True)
@@ -221,6 +236,17 @@ def outcome_of(graph: Graph, first: NodeProcess | None, complaints: list[str]) -
     if first is None and any(node.ends_run for node in graph.nodes):
         return Outcome(EXIT_INTERRUPTED, "the run was interrupted before its end")
     return Outcome(EXIT_OK)
+
+
+@contextlib.contextmanager
+def _interrupted_by_signals(running: RunningGraph) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, lambda *_: running.interrupt()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _print_prefixed(name: str, line: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.synthetic_bundle import write_synthetic_bundle
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     ("-m", "policy_server.train"),

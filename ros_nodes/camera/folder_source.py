@@ -34,7 +34,9 @@ class FolderSource:
         self._next += 1
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if image is None:
-            raise CameraError(f"{self._settings.label}: {file.name} is not an image that can be read; remove or replace it")
+            raise CameraError(
+                f"{self._settings.label}: {file.name} is not an image that can be read; remove or replace it"
+            )
         return None, cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
     def close(self) -> None:

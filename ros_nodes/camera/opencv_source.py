@@ -24,7 +24,9 @@ class DeviceSource:
         device = f"/dev/video{settings.source}" if settings.source.isdecimal() else settings.source
         if not Path(device).exists():
             others = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
-            raise CameraError(f"{settings.label}: no device '{device}' (here: {others}); plug it in or correct 'source'")
+            raise CameraError(
+                f"{settings.label}: no device '{device}' (here: {others}); plug it in or correct 'source'"
+            )
         self._capture = _opened(settings, device, cv2.CAP_V4L2)
         if settings.fourcc:
             self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.fourcc))
@@ -55,7 +57,12 @@ class StreamSource:
 
     def __init__(self, settings: CameraSettings) -> None:
         self._settings = settings
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
+        timeouts = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            _STREAM_TIMEOUT_MS,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            _STREAM_TIMEOUT_MS,
+        ]
         self._capture = _opened(settings, settings.source, cv2.CAP_FFMPEG, timeouts)
 
     def read(self) -> tuple[int | None, NDArray[np.uint8]] | None:
@@ -82,7 +89,9 @@ class VideoFileSource:
                 return None
             self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
             if not self._capture.grab():
-                raise CameraError(f"{self._settings.label} cannot be played again from its start: convert it, or set loop to false")
+                raise CameraError(
+                    f"{self._settings.label} cannot be played again from its start: convert it, or set loop to false"
+                )
         return None, _retrieved(self._settings, self._capture)
 
     def close(self) -> None:
@@ -92,7 +101,9 @@ class VideoFileSource:
 def _opened(settings: CameraSettings, source: str, backend: int, options: list[int] | None = None) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(source, backend, options or [])
     if not capture.isOpened():
-        raise CameraError(f"{settings.label} does not open: is it in use by another program, or not a camera, stream or video?")
+        raise CameraError(
+            f"{settings.label} does not open: is it in use by another program, or not a camera, stream or video?"
+        )
     return capture
 
 
@@ -100,5 +111,7 @@ def _retrieved(settings: CameraSettings, capture: cv2.VideoCapture) -> NDArray[n
     """The grabbed frame as uint8 (height, width, 3) RGB."""
     taken, image = capture.retrieve()
     if not taken or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise CameraError(f"{settings.label} gives frames that do not decode to 8-bit colour: choose another pixel format (fourcc)")
+        raise CameraError(
+            f"{settings.label} gives frames that do not decode to 8-bit colour: choose another pixel format (fourcc)"
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

@@ -1,5 +1,6 @@
 """The colour image of a RealSense camera, through pyrealsense2 where that is installed."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,11 @@ class RealSenseSource:
         if settings.source:
             configuration.enable_device(settings.source)
         configuration.enable_stream(
-            self._library.stream.color, settings.width, settings.height, self._library.format.rgb8, round(settings.rate_hz)
+            self._library.stream.color,
+            settings.width,
+            settings.height,
+            self._library.format.rgb8,
+            round(settings.rate_hz),
         )
         self._pipeline = self._library.pipeline()
         try:
@@ -41,10 +46,8 @@ class RealSenseSource:
         return self._stamp_ns(frame), np.array(frame.get_data(), np.uint8)
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # an unplugged camera cannot be stopped
             self._pipeline.stop()
-        except RuntimeError:
-            pass  # an unplugged camera cannot be stopped
 
     def _stamp_ns(self, frame: Any) -> int | None:
         domains = self._library.timestamp_domain

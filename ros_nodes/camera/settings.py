@@ -61,7 +61,9 @@ def load_cameras(path: Path | str) -> tuple[CameraSettings, ...]:
     names = [camera.name for camera in cameras]
     for camera in cameras:
         if not _NAME.fullmatch(camera.name) or names.count(camera.name) > 1:
-            raise ConfigurationError(f"{path}: camera name '{camera.name}' must be unique, of lower-case letters, digits and _")
+            raise ConfigurationError(
+                f"{path}: camera name '{camera.name}' must be unique, of lower-case letters, digits and _"
+            )
         if camera.width < 1 or camera.height < 1 or not 0.0 < camera.rate_hz <= 1000.0:
             raise ConfigurationError(
                 f"{path}: camera '{camera.name}' is {camera.width} x {camera.height} at {camera.rate_hz} Hz: all must be positive"

@@ -43,7 +43,9 @@ class FakeRobot:
         rclpy.init(context=self._context, domain_id=domain_id, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node("fake_robot", context=self._context)
         self.received: dict[str, list[Any]] = defaultdict(list)
-        self._images = {name: self.node.create_publisher(Image, topics.camera_image(name), qos.CAMERA_IMAGE) for name in cameras}
+        self._images = {
+            name: self.node.create_publisher(Image, topics.camera_image(name), qos.CAMERA_IMAGE) for name in cameras
+        }
         self._joint_states = self.node.create_publisher(JointState, topics.JOINT_STATES, qos.JOINT_STATES)
         self._clock = self.node.create_publisher(Clock, "/clock", 10)
         for topic, (message_type, profile) in _COLLECTED.items():
@@ -154,13 +156,14 @@ class FakeRobot:
 
     def _spin(self) -> None:
         while not self._ended.is_set():
-            self._executor.spin_once()
+            self._executor.spin_once(timeout_sec=0.1)  # a wake that comes between two spins is lost
 
 
 class Streaming:
     """Publishes camera frames and joint states in real time, in a thread, until left."""
 
-    def __init__(self, robot: FakeRobot, rate_hz: float = 10.0) -> None:
+    def __init__(self, robot: FakeRobot, rate_hz: float = 10.0, positions: Sequence[float] = READY) -> None:
+        self.positions = positions
         self._robot = robot
         self._period_s = 1.0 / rate_hz
         self._ended = threading.Event()
@@ -177,6 +180,6 @@ class Streaming:
     def _run(self) -> None:
         while not self._ended.wait(self._period_s):
             now_ns = time.time_ns()
-            self._robot.state_joints(now_ns)
+            self._robot.state_joints(now_ns, self.positions)
             for camera in self._robot.cameras:
                 self._robot.show(now_ns, camera=camera)

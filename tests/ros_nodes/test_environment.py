@@ -90,7 +90,11 @@ def test_shared_memory_of_dead_processes_is_removed(tmp_path: Path) -> None:
 def test_shared_memory_in_use_is_left_alone(tmp_path: Path) -> None:
     files = _write_segment(tmp_path, "fastdds_port7413")
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"import fcntl,sys; f=open({str(files[1])!r}); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"],
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl,sys; f=open({str(files[1])!r}); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ,

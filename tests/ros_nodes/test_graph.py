@@ -58,7 +58,9 @@ def test_cameras_can_be_left_to_other_drivers() -> None:
 
 
 def test_topics_of_other_controllers_are_remapped_on_both_sides() -> None:
-    graph = robot_graph(RobotOptions(bundle="b", joint_states_topic="/left/joint_states", arm_topic="/left/arm", domain_id=3))
+    graph = robot_graph(
+        RobotOptions(bundle="b", joint_states_topic="/left/joint_states", arm_topic="/left/arm", domain_id=3)
+    )
     assert ("joint_states", "/left/joint_states") in node(graph, "history_node").remappings
     assert dict(node(graph, "arm_node").remappings) == {
         "joint_states": "/left/joint_states",
@@ -127,5 +129,7 @@ def test_a_misspelt_node_in_a_parameters_file_is_named(tmp_path: Path, text: str
 
 def test_wildcards_in_a_parameters_file_are_fine(tmp_path: Path) -> None:
     file = tmp_path / "nodes.yaml"
-    file.write_text("/**:\n  ros__parameters: {use_sim_time: true}\n/**/arm_node:\n  ros__parameters: {lockstep: true}\n")
+    file.write_text(
+        "/**:\n  ros__parameters: {use_sim_time: true}\n/**/arm_node:\n  ros__parameters: {lockstep: true}\n"
+    )
     check_parameters_file(file, ["arm_node"])

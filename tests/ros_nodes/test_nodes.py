@@ -1,6 +1,7 @@
 """The nodes as processes over real topics, each with a robot of a few lines on the other side."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -81,7 +82,6 @@ def test_the_same_episode_gives_the_same_trajectories_bit_for_bit(start_nodes: S
     first = play_episode(robot, NS_PER_S, ticks=12)
     for node in ("history_node", "inference_node", "arm_node"):
         robot.call_reset(node)
-    robot.received.clear()
     assert play_episode(robot, 100 * NS_PER_S, ticks=12) == first
     assert len({str(answer) for answer in first}) > 1
 
@@ -105,7 +105,8 @@ def test_the_arm_comes_to_rest_and_holds_when_inference_is_killed(start_nodes: S
         robot.wait_for(lambda: robot.received[topics.ARM_TRAJECTORY], "the arm to move")
         os.kill(started.process("inference_node").pid, signal.SIGKILL)
         robot.wait_for(
-            lambda: any("watchdog" in report.message for report in robot.reports_of("arm_node")), "the watchdog's report"
+            lambda: any("watchdog" in report.message for report in robot.reports_of("arm_node")),
+            "the watchdog's report",
         )
         count = len(robot.received[topics.ARM_TRAJECTORY])
         robot.wait_for(lambda: len(robot.received[topics.ARM_TRAJECTORY]) > count + 20, "trajectories that hold")
@@ -134,11 +135,32 @@ def test_set_points_reach_the_arm_without_a_gap(start_nodes: Start, bundle: Path
             assert positions_by_time.setdefault(time_ns, row) == row
 
 
+def test_after_a_reset_the_arm_is_taken_over_only_once_it_rests(start_nodes: Start, bundle: Path) -> None:
+    robot = start_nodes(*graph_of(bundle)).robot
+    with Streaming(robot, rate_hz=50.0) as stream:
+        robot.wait_for(lambda: robot.received[topics.ARM_TRAJECTORY], "the arm to be taken over")
+        stream.positions = [0.5, *READY[1:]]  # the synthetic policy goes where the joints say they are
+        robot.wait_for(lambda: max(robot.received[topics.ARM_TRAJECTORY][-1].points[0].velocities) > 0.2, "motion")
+        before_reset_ns = time.time_ns()
+        robot.call_reset("arm_node")
+        after_reset_ns = time.time_ns()
+        robot.answer_to(after_reset_ns)
+    trajectories = [messages.trajectory_to_targets(message) for message in robot.received[topics.ARM_TRAJECTORY]]
+    before = [targets for targets in trajectories if targets.stamp_ns < before_reset_ns][-1]
+    after = next(targets for targets in trajectories if targets.stamp_ns > after_reset_ns)
+    assert before.velocities is not None and before.velocities.max() > 0.2
+    assert after.stamp_ns >= before.times_ns[-1]
+    np.testing.assert_allclose(after.positions[0], [0.5, *READY[1:7]], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("complaint", "disturb"),
     [
         ("camera 'front': stamp .* before the newest one", lambda robot, now_ns: robot.show(now_ns - NS_PER_S)),
-        ("camera 'front' gave uint8 .*48, 48, 3", lambda robot, now_ns: robot.show(now_ns, np.zeros((48, 48, 3), np.uint8))),
+        (
+            "camera 'front' gave uint8 .*48, 48, 3",
+            lambda robot, now_ns: robot.show(now_ns, np.zeros((48, 48, 3), np.uint8)),
+        ),
         (
             "camera 'front' sends encoding '16UC1'",
             lambda robot, now_ns: robot.show_message(Image(encoding="16UC1", height=96, width=96)),
@@ -157,8 +179,6 @@ def test_bad_input_puts_history_in_the_error_state_and_names_it(
     with Streaming(robot):
         robot.wait_for(lambda: robot.received[topics.POLICY_CONTEXT], "a context")
     disturb(robot, time.time_ns())
-    import re
-
     assert re.search(complaint, robot.wait_for_error("history_node"))
     assert robot.state_of("history_node") == "unconfigured"
     errors = [line for line in started.lines if "[ERROR]" in line]
@@ -235,7 +255,9 @@ def test_without_autostart_a_node_waits_for_transitions(start_nodes: Start, bund
         (Transition.TRANSITION_CLEANUP, "unconfigured"),
     )
     for transition, state in walk:
-        assert robot.call(ChangeState, "history_node/change_state", ChangeState.Request(transition=Transition(id=transition))).success
+        assert robot.call(
+            ChangeState, "history_node/change_state", ChangeState.Request(transition=Transition(id=transition))
+        ).success
         assert robot.state_of("history_node") == state
 
 
@@ -243,7 +265,10 @@ def test_without_autostart_a_node_waits_for_transitions(start_nodes: Start, bund
     ("node", "complaint"),
     [
         (spec("history_node", bundle="/x", thread=2), "no parameter 'thread'; did you mean 'threads'?"),
-        (spec("history_node", bundle="/x", threads="two"), "'threads' is 'two', it takes a whole number between 1 and 64"),
+        (
+            spec("history_node", bundle="/x", threads="two"),
+            "'threads' is 'two', it takes a whole number between 1 and 64",
+        ),
         (spec("history_node", bundle="/x", stale_after_s=-1.0), "'stale_after_s' is -1.0"),
         (spec("inference_node", bundle="/nowhere"), "no bundle at '/nowhere'"),
         (spec("inference_node"), "parameter 'bundle' is not set"),

@@ -32,7 +32,8 @@ _PROGRAMS = {
     """,
     "parent": """
         import subprocess, sys, time
-        child = subprocess.Popen([sys.executable, "-S", "-c", "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('child', flush=True); time.sleep(600)"])
+        program = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('child', flush=True); time.sleep(600)"
+        child = subprocess.Popen([sys.executable, "-S", "-c", program])
         print(f"child {child.pid}", flush=True)
         time.sleep(600)
     """,
@@ -175,7 +176,9 @@ def test_nodes_do_not_outlive_a_killed_starter(programs: Path) -> None:
         "running.start()\n"
         "time.sleep(600)\n"
     )
-    starter = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    starter = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
     assert starter.stdout is not None
     node = int(starter.stdout.readline())
     assert is_alive(node)

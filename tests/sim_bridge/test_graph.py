@@ -19,7 +19,6 @@ from sim_bridge.graph_run import GraphRunError, run_graph
 from sim_bridge.latency import read_ticks
 from sim_bridge.run_files import read_results
 from sim_bridge.sim import report
-from tests.ros_nodes.conftest import domain_id  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.ros
 
@@ -71,7 +70,7 @@ def test_a_real_time_run_shows_success_latency_and_files(
 
 
 @pytest.fixture
-def running(tmp_path: Path, domain_id: int) -> Iterator[RunningGraph]:  # noqa: F811
+def running(tmp_path: Path, domain_id: int) -> Iterator[RunningGraph]:
     graph = sim_graph(options(tmp_path, domain_id, episodes=50, clock="real"))
     check(graph)
     lines: list[str] = []
@@ -93,7 +92,7 @@ def test_every_process_ends_within_three_seconds_of_ctrl_c(running: RunningGraph
     assert all(not Path(f"/proc/{process.pid}").exists() for process in running.processes)
 
 
-def test_a_killed_inference_node_takes_the_run_down_by_name(tmp_path: Path, domain_id: int) -> None:  # noqa: F811
+def test_a_killed_inference_node_takes_the_run_down_by_name(tmp_path: Path, domain_id: int) -> None:
     failure: list[BaseException] = []
 
     def kill_inference() -> None:

@@ -12,6 +12,8 @@ from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.engine import Denoiser
 from tests.small_policy import small_config, small_spec
 
+pytestmark = pytest.mark.slow
+
 
 def random_policy(spec, **changes: object) -> DiffusionPolicy:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)

@@ -50,8 +50,8 @@ def test_a_resumed_run_repeats_the_loss_curve_of_an_unbroken_one(dataset: Path, 
 
 def test_training_lowers_the_loss(dataset: Path, tmp_path: Path) -> None:
     optimizer = dataclasses.replace(small_config(dataset, tmp_path).optimizer, learning_rate=3e-3, warmup_steps=10)
-    losses = losses_of(trainer(small_config(dataset, tmp_path / "run", steps=120, optimizer=optimizer)))
-    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:20])
+    losses = losses_of(trainer(small_config(dataset, tmp_path / "run", steps=80, optimizer=optimizer)))
+    assert np.mean(losses[-15:]) < 0.6 * np.mean(losses[:15])
 
 
 def test_a_run_of_another_configuration_is_refused(dataset: Path, tmp_path: Path) -> None:
@@ -95,6 +95,7 @@ def test_a_horizon_that_the_unet_cannot_halve_is_refused() -> None:
         small_spec(chunk=chunk)
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_kill_9(dataset: Path, tmp_path: Path) -> None:
     config = small_config(dataset, tmp_path / "run", steps=400)
     file = tmp_path / "training.yaml"
