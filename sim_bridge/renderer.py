@@ -51,6 +51,8 @@ class Renderer:
         # MuJoCo frees textures and buffers in whatever context is current: left to the garbage collector,
         # a forgotten renderer would empty another one's.
         self._free = weakref.finalize(self, _free, self._gl, self._context)
+        # When the process ends, MuJoCo has closed the display first; the system frees the rest.
+        self._free.atexit = False
 
     def render(self, data: mujoco.MjData, camera_name: str) -> NDArray[np.uint8]:
         """The picture as uint8 (height, width, 3), RGB, top row first; the caller's own contiguous copy.

@@ -9,7 +9,8 @@ from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
-from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
+from sim_bridge.tasks.choice import Choice
+from sim_bridge.tasks.task import Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
 COLOURS = {"red": (0.90, 0.10, 0.08), "green": (0.10, 0.75, 0.15), "blue": (0.12, 0.25, 0.95)}
@@ -24,9 +25,6 @@ CUE_TICKS = 10
 DARK_TICKS = (10, 30)
 ANSWER_TICKS = 40
 
-START_ZONE_M = 0.08
-REGION_RADIUS_M = 0.035
-REGION_HEIGHT_M = 0.04
 GOAL_ABOVE_TOP_M = 0.015
 
 
@@ -54,7 +52,6 @@ class ReachCued:
 
     def __init__(self) -> None:
         self._goals = HandGoals()
-        self._start_m: NDArray[np.float64] | None = None
         self._tick = 0
 
     def build(self, spec: mujoco.MjSpec) -> None:
@@ -65,7 +62,7 @@ class ReachCued:
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
         self.episode = draw_episode(rng)
-        self._start_m = None
+        self._choice = Choice(self._judge)
         self._tick = 0
         for name, top_m in zip(NAMES, self.episode.cubes_m, strict=True):
             simulation.place_mocap(f"cube_{name}", above(top_m, -CUBE_HALF_M))
@@ -76,15 +73,8 @@ class ReachCued:
         lamp.show(simulation, self.lamp_colour())
 
     def check(self, simulation: Simulation) -> Outcome:
-        hand_m = simulation.hand_position()
-        if self._start_m is None:
-            self._start_m = hand_m
-        reached = self._cube_at(hand_m)
-        if self.may_go:
-            return RUNNING if reached is None else self._judge(reached)
-        if reached is not None or np.linalg.norm(hand_m - self._start_m) > START_ZONE_M:
-            return failed("the hand left before the lamp turned white")
-        return RUNNING
+        tops_m = self.episode.cubes_m
+        return self._choice.check(simulation.hand_position(), tops_m, self.may_go)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         cue = self.episode.cue if knows else int(rng.integers(len(NAMES)))
@@ -99,11 +89,6 @@ class ReachCued:
             return lamp.WHITE
         shown = self.episode.cue_tick <= self._tick < self.episode.dark_tick
         return COLOURS[NAMES[self.episode.cue]] if shown else lamp.DARK
-
-    def _cube_at(self, hand_m: NDArray[np.float64]) -> int | None:
-        offset = np.abs(hand_m - self.episode.cubes_m)
-        inside = (np.hypot(offset[:, 0], offset[:, 1]) < REGION_RADIUS_M) & (offset[:, 2] < REGION_HEIGHT_M)
-        return int(np.argmax(inside)) if inside.any() else None
 
     def _judge(self, reached: int) -> Outcome:
         asked = self.episode.cue

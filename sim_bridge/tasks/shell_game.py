@@ -9,7 +9,8 @@ from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
-from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
+from sim_bridge.tasks.choice import Choice
+from sim_bridge.tasks.task import Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
 CUPS = 3
@@ -30,9 +31,6 @@ LIFT_M = 0.13
 NEIGHBOUR_DETOUR_M = 0.06
 OUTER_DETOUR_M = 0.095
 
-START_ZONE_M = 0.08
-REGION_RADIUS_M = 0.04
-REGION_HEIGHT_M = 0.04
 GOAL_ABOVE_TOP_M = 0.015
 
 
@@ -71,7 +69,6 @@ class ShellGame:
 
     def __init__(self) -> None:
         self._goals = HandGoals()
-        self._start_m: NDArray[np.float64] | None = None
         self._tick = 0
 
     def build(self, spec: mujoco.MjSpec) -> None:
@@ -89,22 +86,15 @@ class ShellGame:
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
         self.episode = draw_episode(rng)
-        self._start_m = None
+        self._choice = Choice(self._judge)
         self._show(simulation, 0)
 
     def tick(self, simulation: Simulation, tick: int) -> None:
         self._show(simulation, tick)
 
     def check(self, simulation: Simulation) -> Outcome:
-        hand_m = simulation.hand_position()
-        if self._start_m is None:
-            self._start_m = hand_m
-        touched = self._cup_at(hand_m)
-        if self.may_go:
-            return RUNNING if touched is None else self._judge(touched)
-        if touched is not None or np.linalg.norm(hand_m - self._start_m) > START_ZONE_M:
-            return failed("the hand left before the lamp turned white")
-        return RUNNING
+        tops_m = above(cup_places(self.episode, self._tick), CUP_HALF_HEIGHT_M)
+        return self._choice.check(simulation.hand_position(), tops_m, self.may_go)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         cup = self.episode.ball_cup if knows else int(rng.integers(CUPS))
@@ -123,12 +113,6 @@ class ShellGame:
         for cup, place_m in enumerate(places_m):
             simulation.place_mocap(f"cup_{cup}", place_m)
         lamp.show(simulation, lamp.WHITE if self.may_go else lamp.DARK)
-
-    def _cup_at(self, hand_m: NDArray[np.float64]) -> int | None:
-        tops_m = above(cup_places(self.episode, self._tick), CUP_HALF_HEIGHT_M)
-        offset = np.abs(hand_m - tops_m)
-        inside = (np.hypot(offset[:, 0], offset[:, 1]) < REGION_RADIUS_M) & (offset[:, 2] < REGION_HEIGHT_M)
-        return int(np.argmax(inside)) if inside.any() else None
 
     def _judge(self, touched: int) -> Outcome:
         if touched == self.episode.ball_cup:
