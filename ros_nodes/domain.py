@@ -1,6 +1,7 @@
 """Is a ROS domain free? Two graphs with the same names on one domain would drive each other's arm."""
 
 import fcntl
+import gc
 import os
 import tempfile
 import time
@@ -52,7 +53,10 @@ def refuse_domain_in_use(domain_id: int, node_names: Collection[str], wait_s: fl
             time.sleep(0.05)
             found = set(node_names) & set(probe.get_node_names())
         probe.destroy_node()
+        del probe
     finally:
+        # The probe's DDS participant goes with the last reference to it, which lies in a cycle.
+        gc.collect()
         rclpy.shutdown(context=context)
     if found:
         raise DomainInUseError(_in_use(domain_id, f"{', '.join(sorted(found))} already run on it"))

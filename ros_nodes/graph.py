@@ -122,7 +122,7 @@ def sim_graph(options: SimOptions) -> Graph:
         },
         ends_run=True,
     )
-    history = _history(options, files, {**shared, **(_EXACT_STAMPS if lockstep else {})})
+    history = _history(options, files, {**shared, **(_EXACT_STAMPS if lockstep else _PAUSES_BETWEEN_EPISODES)})
     arm = NodeSpec(
         "arm_node",
         "ros_nodes.arm_node",
@@ -173,6 +173,8 @@ def command_line(node: NodeSpec) -> list[str]:
 # The bridge stamps a tick's images and joint states alike, so any other pairing would depend on the order of arrival. Simulated
 # time stands still while the graph works: nothing goes stale.
 _EXACT_STAMPS: Mapping[str, ParameterValue] = {"camera_skew_s": 0.0, "joint_skew_s": 0.0, "stale_after_s": 3600.0}
+# In real time the bridge is silent for a moment after each episode, while it writes down what happened.
+_PAUSES_BETWEEN_EPISODES: Mapping[str, ParameterValue] = {"stale_after_s": 2.0}
 
 
 def _history(

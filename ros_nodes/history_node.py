@@ -71,7 +71,6 @@ class HistoryNode(ManagedNode):
 
     def start(self) -> None:
         self._forget()
-        self._started_ns = time.monotonic_ns()
         self._worker = Worker("history", self._work, self.fail)
         self._worker.start()
         for camera in self._bundle.spec.cameras:
@@ -137,7 +136,7 @@ class HistoryNode(ManagedNode):
     def _check_fresh(self) -> None:
         """Say once that an input is stale, and once that it is back; the memory itself decides whether the gap is too long."""
         stale, stale_after_ns = "", seconds_to_ns(self.values["stale_after_s"])
-        if time.monotonic_ns() - self._started_ns < stale_after_ns:
+        if time.monotonic_ns() - self._began_ns < stale_after_ns:
             return
         try:
             self._assembler.check_fresh(self.get_clock().now().nanoseconds, stale_after_ns)
@@ -150,6 +149,7 @@ class HistoryNode(ManagedNode):
     def _forget(self, not_before_ns: int = 0) -> None:
         """Begin an episode with what is stamped at or after ``not_before_ns``."""
         with self._lock:
+            self._began_ns = time.monotonic_ns()
             self._not_before_ns = not_before_ns
             self._arrivals.clear()
             self._assembler.clear()

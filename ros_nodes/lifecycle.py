@@ -1,5 +1,6 @@
 """The shell that the nodes share: lifecycle transitions that say what failed, and one clean way from start to exit."""
 
+import gc
 import os
 import signal
 import sys
@@ -209,16 +210,29 @@ def run_node(name: str, make_node: Callable[[], ManagedNode], arguments: Sequenc
         rclpy.try_shutdown()
         return EXIT_FAULT
     node.finished = ended
+    status = EXIT_FAULT
     try:
         _live(node, ended)
+        status = node.exit_status
     finally:
         node.destroy_node()
+        del node
+        leave_domain()
         rclpy.try_shutdown()
-    _leave(node.exit_status)
+    _leave(status)
+
+
+def leave_domain() -> None:
+    """Take destroyed nodes off the network; call it when no reference to them is left but those in cycles.
+
+    The DDS participant goes with the last reference to its node. A process that ends before dies with DDS threads at work, and
+    one that held the lock of a shared-memory port then leaves its peers waiting for ever.
+    """
+    gc.collect()
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process at once: the middleware's destructors hang now and then while the interpreter is torn down."""
+    """End the process at once: the middleware's static destructors hang now and then while the interpreter is torn down."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.clock import NS_PER_MS
 from ros_nodes import messages, qos, topics
+from ros_nodes.lifecycle import leave_domain
 from tests.synthetic_bundle import JOINTS
 
 READY = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785, 0.02)
@@ -66,6 +67,8 @@ class FakeRobot:
         self._thread.join()
         self.node.destroy_node()
         self._executor.shutdown()
+        del self.node, self._executor, self._images, self._joint_states, self._clock
+        leave_domain()
         rclpy.shutdown(context=self._context)
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
