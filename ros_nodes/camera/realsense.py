@@ -52,7 +52,9 @@ class RealSenseSource:
     def _stamp_ns(self, frame: Any) -> int | None:
         domains = self._library.timestamp_domain
         if frame.get_frame_timestamp_domain() in (domains.global_time, domains.system_time):
-            return round(frame.get_timestamp() * NS_PER_MS)
+            # Milliseconds since 1970, as a float: in nanoseconds it would no longer be exact.
+            whole_ms, rest_ms = divmod(frame.get_timestamp(), 1.0)
+            return int(whole_ms) * NS_PER_MS + round(rest_ms * NS_PER_MS)
         return None
 
 

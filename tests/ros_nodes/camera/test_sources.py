@@ -1,6 +1,8 @@
 """Real files through the real sources."""
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -113,6 +115,44 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_realsense_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyrealsense2", None)
+    monkeypatch.setitem(sys.modules, "pyrealsense2", None)
     with pytest.raises(CameraError, match="needs pyrealsense2"):
         open_source(camera("realsense", ""), no_clock)
+
+
+class PretendRealSense(ModuleType):
+    """As much of pyrealsense2 as the source uses; a frame with a given clock and time."""
+
+    def __init__(self, domain: str, stamp_ms: float) -> None:
+        super().__init__("pyrealsense2")
+        frame = SimpleNamespace(
+            get_frame_timestamp_domain=lambda: domain,
+            get_timestamp=lambda: stamp_ms,
+            get_data=lambda: picture(COLOURS[0]),
+        )
+        self.asked: dict[str, object] = {}
+        self.timestamp_domain = SimpleNamespace(global_time="global", system_time="system", hardware_clock="hardware")
+        self.stream = SimpleNamespace(color="colour")
+        self.format = SimpleNamespace(rgb8="rgb8")
+        self.config = lambda: SimpleNamespace(
+            enable_device=lambda serial: self.asked.update(serial=serial),
+            enable_stream=lambda *mode: self.asked.update(mode=mode),
+        )
+        self.pipeline = lambda: SimpleNamespace(
+            start=lambda _: None,
+            stop=lambda: None,
+            wait_for_frames=lambda _: SimpleNamespace(get_color_frame=lambda: frame),
+        )
+
+
+@pytest.mark.parametrize(("domain", "stamp_ns"), [("global", 1_700_000_000_123_000_000), ("hardware", None)])
+def test_a_realsense_stamp_is_taken_only_from_a_clock_that_the_computer_shares(
+    monkeypatch: pytest.MonkeyPatch, domain: str, stamp_ns: int | None
+) -> None:
+    library = PretendRealSense(domain, 1_700_000_000_123.0)
+    monkeypatch.setitem(sys.modules, "pyrealsense2", library)
+    taken = open_source(camera("realsense", "0815"), no_clock).read()
+    assert taken is not None
+    assert taken[0] == stamp_ns
+    np.testing.assert_array_equal(taken[1], picture(COLOURS[0]))
+    assert library.asked == {"serial": "0815", "mode": ("colour", WIDTH, HEIGHT, "rgb8", 30)}
