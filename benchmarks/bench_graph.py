@@ -5,6 +5,7 @@ moment the arm's command leaves arm_node, less the time inside the encoder and t
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from policy_server.training.configuration import ContextConfig
 from random_bundle import write_random_bundle
 from ros_nodes.graph import SimOptions
 from sim_bridge.graph_run import run_graph
-from sim_bridge.latency import StageLatency, latency_table, read_ticks, stage_latencies
+from sim_bridge.latency import LostTick, StageLatency, latency_table, read_ticks, stage_latencies
 
 TASK = "reach_cued"
 EPISODE_S = 8.8
@@ -31,11 +32,12 @@ CONTEXT = ContextConfig(16, 4)
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run's latencies, and how many frames left and how many of them were never answered."""
+    """One run's latencies, its ticks, and which of them no arm command answered."""
 
     latencies: list[StageLatency]
-    frames: int
-    lost: int
+    cameras: int
+    ticks: int
+    lost: list[LostTick]
 
     @property
     def overhead(self) -> StageLatency:
@@ -54,13 +56,16 @@ def main() -> int:
         "overhead_p50_ms": round(measured.overhead.p50_ms, 3),
         "overhead_p95_ms": round(measured.overhead.p95_ms, 3),
         "overhead_p99_ms": round(measured.overhead.p99_ms, 3),
-        "frames": measured.frames,
-        "lost_frames": measured.lost,
+        "frames": measured.cameras * measured.ticks,
+        "lost_frames": measured.cameras * len(measured.lost),
+        "lost_ticks": [dataclasses.asdict(tick) for tick in measured.lost],
         "stages": [row.__dict__ for row in measured.latencies],
         "machine": describe_machine(),
     }
     overhead = f"overhead p50 {measured.overhead.p50_ms:.2f} ms, p99 {measured.overhead.p99_ms:.2f} ms"
-    print(f"{overhead}; {measured.lost} of {measured.frames} frames lost")
+    print(f"{overhead}; {result['lost_frames']} of {result['frames']} frames lost")
+    for tick in measured.lost:
+        print(f"lost at {tick.since_start_s:.1f} s, after {tick.reached}")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"results are in {arguments.json}")
@@ -84,7 +89,7 @@ def measure(height: int, width: int, duration_s: float, domain_id: int) -> Measu
         )
         run_graph(options)
         ticks, lost = read_ticks(folder / "run")
-    return Measurement(stage_latencies(ticks), len(cameras) * (len(ticks) + lost), len(cameras) * lost)
+    return Measurement(stage_latencies(ticks), len(cameras), len(ticks) + len(lost), lost)
 
 
 def _nodes_file(folder: Path, cameras: list[CameraShape]) -> Path:

@@ -95,13 +95,22 @@ def prepare_process(environment: MutableMapping[str, str] | None = None) -> None
     """
     environment = os.environ if environment is None else environment
     refuse_mixed_ros(environment, uses_wheels())
+    for name, value in graph_environment(domain_id_of(environment), environment).items():
+        environment[name] = value
+
+
+def domain_id_of(environment: Mapping[str, str]) -> int:
+    """``ROS_DOMAIN_ID`` where it is set, else 0.
+
+    Raises:
+        RosEnvironmentError: it is not a number.
+    """
     text = environment.get("ROS_DOMAIN_ID", "") or "0"
     if not text.isdecimal():
         raise RosEnvironmentError(
             f"ROS_DOMAIN_ID is '{text}': set it to a number between {DOMAIN_IDS[0]} and {DOMAIN_IDS[-1]}"
         )
-    for name, value in graph_environment(int(text), environment).items():
-        environment[name] = value
+    return int(text)
 
 
 def clean_shared_memory(folder: Path = Path("/dev/shm")) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from policy_server.runtime.configuration import build
 from policy_server.runtime.resources import resource
-from ros_nodes.environment import graph_environment
+from ros_nodes.environment import domain_id_of, graph_environment
 from ros_nodes.errors import GraphError
 
 ParameterValue = bool | int | float | str
@@ -52,9 +52,8 @@ class Graph:
 
 
 def default_domain_id() -> int:
-    """``ROS_DOMAIN_ID`` where it is set, else 0."""
-    text = os.environ.get("ROS_DOMAIN_ID") or "0"
-    return int(text) if text.isdecimal() else 0
+    """``ROS_DOMAIN_ID`` where it is set, else 0. Raises RosEnvironmentError when it is not a number."""
+    return domain_id_of(os.environ)
 
 
 @dataclass(frozen=True)

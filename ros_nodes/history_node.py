@@ -86,6 +86,7 @@ class HistoryNode(ManagedNode):
         now_ns = time.time_ns()
         values = {
             "observations": self._observations.count,
+            "lost_ticks": self._assembler.lost_ticks,
             "rate_hz": self._observations.rate_hz(now_ns),
             "age_s": self._observations.age_s(now_ns),
             **self._latencies.percentiles_ms(),

@@ -85,11 +85,14 @@ def _declare(node: Node, spec: ParameterSpec) -> Any:
 
 def _complaint(node: Node, spec: ParameterSpec) -> str:
     given = node._parameter_overrides[spec.name].value if spec.name in node._parameter_overrides else spec.default
-    limits = (
-        f" between {spec.minimum} and {spec.maximum}" if spec.minimum is not None or spec.maximum is not None else ""
-    )
     example = f", e.g. {spec.default!r}" if spec.default != "" else ""
-    return f"is {given!r}, it takes {_TYPE_NAMES[type(spec.default)]}{limits}{example}: {spec.description}"
+    return f"is {given!r}, it takes {_TYPE_NAMES[type(spec.default)]}{_limits(spec)}{example}: {spec.description}"
+
+
+def _limits(spec: ParameterSpec) -> str:
+    if spec.minimum is None:
+        return "" if spec.maximum is None else f" of at most {spec.maximum}"
+    return f" of at least {spec.minimum}" if spec.maximum is None else f" between {spec.minimum} and {spec.maximum}"
 
 
 _TYPE_NAMES: dict[type, str] = {

@@ -31,4 +31,5 @@ POLICY_CONTEXT = _reliable(depth=1)
 ACTION_CHUNK = _reliable(depth=1)
 JOINT_TRAJECTORY = _reliable(depth=1)
 DIAGNOSTICS = _reliable(depth=10)
-TIMING = _best_effort(depth=100)
+# Reliable, so that a lost report is not taken for a lost tick.
+TIMING = _reliable(depth=100)

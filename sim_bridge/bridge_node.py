@@ -39,6 +39,7 @@ PARAMETERS = (
     ParameterSpec("video", True, "write episodes.mp4"),
     ParameterSpec("output_dir", "runs/sim", "folder for results, timing, traces and video"),
 )
+_READERS_OF_JOINT_STATES = ("history_node", "arm_node")
 _RESET_SERVICES = ("history_node/reset", "inference_node/reset", "arm_node/reset")
 
 
@@ -128,6 +129,21 @@ class BridgeNode(ManagedNode):
         """Remember when a tick's frames left, in wall time."""
         now_ns = time.time_ns()
         self._timing.add("capture", stamp_ns, now_ns, now_ns, 0)
+
+    def await_readers(self, timeout_s: float) -> None:
+        """Wait until the graph hears the bridge, so that no first frame is lost. Raises GraphTimeoutError when it does not."""
+        readers = dict.fromkeys(self._image_publishers.values(), 1)
+        readers[self._joint_publisher] = len(_READERS_OF_JOINT_STATES)
+        deadline_s = time.monotonic() + timeout_s
+        while deaf := [publisher for publisher, count in readers.items() if publisher.get_subscription_count() < count]:
+            if self.stopping:
+                return
+            if time.monotonic() > deadline_s:
+                raise GraphTimeoutError(
+                    f"too few nodes read {', '.join(publisher.topic_name for publisher in deaf)} after {timeout_s:.0f} s: "
+                    "are history_node and arm_node active on this domain?"
+                )
+            time.sleep(0.01)
 
     def reset_graph(self, timeout_s: float) -> None:
         """Make history, inference and arm forget the episode. Raises GraphTimeoutError when one does not answer."""

@@ -79,6 +79,7 @@ class _Episode:
         world.reset(seed)
         self._controllers.reset(world.set_point)
         bridge.reset_graph(self._config.answer_timeout_s)
+        bridge.await_readers(self._config.answer_timeout_s)
         bridge.inbox.clear()
         bridge.newest_context = None
         self._seed = seed

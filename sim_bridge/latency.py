@@ -1,16 +1,18 @@
 """Latency per stage of the graph, out of a run's ``timing.csv``."""
 
 import csv
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from policy_server.runtime.clock import NS_PER_MS
+from policy_server.runtime.clock import NS_PER_MS, NS_PER_S
 from sim_bridge.run_files import TIMING_FILE
 
 _STAGES = ("capture", "history_node", "inference_node", "arm_node")
+_STAMP_JITTER_NS = 25 * NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,51 @@ class StageLatency:
     p99_ms: float
 
 
-def read_ticks(folder: Path) -> tuple[list[TickTimes], int]:
-    """Ticks that went all the way, and how many captured ticks did not."""
+@dataclass(frozen=True)
+class LostTick:
+    """A tick that no arm command answered.
+
+    Attributes:
+        stamp_ns: its capture stamp.
+        since_start_s: seconds from the run's first frame.
+        reached: the last stage that reported it, in the order capture, history, inference, arm.
+    """
+
+    stamp_ns: int
+    since_start_s: float
+    reached: str
+
+
+def read_ticks(folder: Path) -> tuple[list[TickTimes], list[LostTick]]:
+    """Ticks that went all the way, and captured ticks that did not."""
     seen: dict[int, dict[str, tuple[int, int, int]]] = defaultdict(dict)
     with (folder / TIMING_FILE).open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            times = (int(row["received_ns"]), int(row["published_ns"]), int(row["network_ns"]))
-            # A tick that was shown again keeps its first capture.
-            seen[int(row["stamp_ns"])].setdefault(row["stage"], times)
-    captured = [stamp_ns for stamp_ns, stages in seen.items() if "capture" in stages]
+        rows = list(csv.DictReader(stream))
+    captured = sorted({int(row["stamp_ns"]) for row in rows if row["stage"] == "capture"})
+    for row in rows:
+        times = (int(row["received_ns"]), int(row["published_ns"]), int(row["network_ns"]))
+        # A tick that was shown again keeps its first capture.
+        seen[_nearest_capture(int(row["stamp_ns"]), captured)].setdefault(row["stage"], times)
     whole = [
         _tick(stamp_ns, seen[stamp_ns]) for stamp_ns in captured if all(stage in seen[stamp_ns] for stage in _STAGES)
     ]
-    return whole, len(captured) - len(whole)
+    lost = [
+        LostTick(
+            stamp_ns,
+            (seen[stamp_ns]["capture"][0] - seen[captured[0]]["capture"][0]) / NS_PER_S,
+            [stage for stage in _STAGES if stage in seen[stamp_ns]][-1],
+        )
+        for stamp_ns in captured
+        if any(stage not in seen[stamp_ns] for stage in _STAGES)
+    ]
+    return whole, lost
+
+
+def _nearest_capture(stamp_ns: int, captured: list[int]) -> int:
+    """The rest of a standing chunk is stamped on that chunk's grid, a little beside the observation that it answers."""
+    place = bisect_left(captured, stamp_ns)
+    near = min(captured[max(place - 1, 0) : place + 1], key=lambda other: abs(other - stamp_ns), default=stamp_ns)
+    return near if abs(near - stamp_ns) <= _STAMP_JITTER_NS else stamp_ns
 
 
 def stage_latencies(ticks: list[TickTimes]) -> list[StageLatency]:

@@ -41,7 +41,7 @@ def report(run: GraphRun, options: SimOptions, proprioception: int) -> None:
     ticks, lost = read_ticks(folder)
     latencies = stage_latencies(ticks)
     print(f"\nsuccess: {rate}")
-    print(f"\nlatency over {len(ticks)} ticks ({lost} without an answer)\n{latency_table(latencies)}")
+    print(f"\nlatency over {len(ticks)} ticks ({len(lost)} without an answer)\n{latency_table(latencies)}")
     trace = folder / f"trace_{run.results[0].seed}.npz"
     draw_filmstrip(folder / VIDEO_FILE, run.results[0].ticks, folder / FILMSTRIP_FILE)
     plot_joints(trace, folder / JOINTS_FILE)
@@ -50,7 +50,7 @@ def report(run: GraphRun, options: SimOptions, proprioception: int) -> None:
         "options": dataclasses.asdict(options),
         **dataclasses.asdict(rate),
         "latency": [dataclasses.asdict(row) for row in latencies],
-        "ticks_without_answer": lost,
+        "ticks_without_answer": [dataclasses.asdict(tick) for tick in lost],
     }
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print("\nfiles:")

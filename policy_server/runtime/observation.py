@@ -40,7 +40,8 @@ class ObservationAssembler:
     The first camera sets the pace: its first frame makes a tick, and then the first frame that is due again, a quarter of a
     period of jitter allowed; a camera that is faster than the policy is thinned out so that the mean rate holds. Of every
     other camera and of the joint states the sample nearest to the tick is taken, and waited for while none lies within the
-    allowed skew. Ticks come out in order.
+    allowed skew. A tick whose partner can no longer come, because a later sample is there already, is given up and counted
+    in ``lost_ticks``; whether the memory bridges the gap is the history's decision. Ticks come out in order.
     """
 
     def __init__(self, spec: PolicySpec, *, camera_skew_ns: int, joint_skew_ns: int) -> None:
@@ -60,6 +61,7 @@ class ObservationAssembler:
         self._ticks: deque[tuple[int, NDArray[np.uint8]]] = deque(maxlen=_FRAMES_KEPT)
         self._due_ns: int | None = None
         self._newest_ns: dict[str, int] = {}
+        self.lost_ticks = 0
 
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8]) -> None:
         """Take a frame, uint8 (source_height, source_width, 3) RGB.
@@ -98,21 +100,24 @@ class ObservationAssembler:
 
     def pop(self) -> Observation | None:
         """The next complete observation, or None while a part is still awaited."""
-        if not self._ticks:
-            return None
-        stamp_ns, pace_image = self._ticks[0]
-        images = {self._pace: pace_image}
-        for name in self._cameras:
-            if name != self._pace:
-                frame = _nearest(self._frames[name], stamp_ns, self._camera_skew_ns)
-                if frame is None:
-                    return None
-                images[name] = frame
-        proprioception = _nearest(self._joints, stamp_ns, self._joint_skew_ns)
-        if proprioception is None:
-            return None
-        self._ticks.popleft()
-        return Observation(stamp_ns, images, proprioception)
+        while self._ticks:
+            stamp_ns, pace_image = self._ticks[0]
+            partners = {
+                name: _nearest(self._frames[name], stamp_ns, self._camera_skew_ns)
+                for name in self._cameras
+                if name != self._pace
+            }
+            proprioception = _nearest(self._joints, stamp_ns, self._joint_skew_ns)
+            frames = {name: frame for name, frame in partners.items() if frame is not None}
+            if proprioception is not None and len(frames) == len(partners):
+                self._ticks.popleft()
+                return Observation(stamp_ns, {self._pace: pace_image} | frames, proprioception)
+            awaited = [name for name in partners if name not in frames]
+            if not self._is_lost(stamp_ns, awaited, joints_awaited=proprioception is None):
+                return None
+            self._ticks.popleft()
+            self.lost_ticks += 1
+        return None
 
     def check_fresh(self, now_ns: int, stale_after_ns: int) -> None:
         """Raises StaleInputError naming each input whose newest sample is older than ``stale_after_ns`` or absent."""
@@ -126,6 +131,11 @@ class ObservationAssembler:
                 complaints.append(f"{source}: nothing for {ns_to_seconds(now_ns - newest_ns):.2f} s")
         if complaints:
             raise StaleInputError("; ".join(complaints) + ": check the cable, the driver and the topic's name")
+
+    def _is_lost(self, stamp_ns: int, cameras: Sequence[str], *, joints_awaited: bool) -> bool:
+        """Stamps of one source only rise, so a source that is past the tick's skew will not send its partner any more."""
+        past = [self._newest_ns.get(f"camera '{name}'", 0) > stamp_ns + self._camera_skew_ns for name in cameras]
+        return any(past) or (joints_awaited and self._newest_ns.get("joint_states", 0) > stamp_ns + self._joint_skew_ns)
 
     def _is_due(self, stamp_ns: int) -> bool:
         period_ns = self._spec.period_ns

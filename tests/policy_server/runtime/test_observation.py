@@ -122,3 +122,38 @@ def test_each_stale_input_is_named() -> None:
         StaleInputError, match=r"camera 'front': nothing for 1\.00 s; camera 'wrist': nothing received yet"
     ):
         parts.check_fresh(1000 * MS, 500 * MS)
+
+
+def test_a_tick_whose_second_camera_lost_its_frame_is_given_up_and_counted() -> None:
+    parts = assembler("front", "wrist")
+    for stamp_ms in (0, 100, 200):
+        parts.add_joints(stamp_ms * MS, JOINTS, ZERO_ONE)
+        parts.add_image("front", stamp_ms * MS, image(stamp_ms))
+        if stamp_ms != 100:
+            parts.add_image("wrist", stamp_ms * MS, image())
+    stamps = [observation.stamp_ns for observation in iter(parts.pop, None)]
+    assert stamps == [0, 200 * MS]
+    assert parts.lost_ticks == 1
+
+
+def test_ticks_go_on_after_half_a_second_without_joint_states() -> None:
+    parts = assembler()
+    for tick in range(20):
+        stamp_ns = tick * 100 * MS
+        if not 5 <= tick < 10:
+            parts.add_joints(stamp_ns, JOINTS, ZERO_ONE)
+        parts.add_image("front", stamp_ns, image())
+    stamps = [observation.stamp_ns // (100 * MS) for observation in iter(parts.pop, None)]
+    assert stamps == [*range(5), *range(10, 20)]
+    assert parts.lost_ticks == 5
+
+
+def test_a_partner_that_is_only_late_is_waited_for() -> None:
+    parts = assembler("front", "wrist")
+    parts.add_joints(0, JOINTS, ZERO_ONE)
+    parts.add_image("front", 0, image())
+    parts.add_image("front", 100 * MS, image())
+    assert parts.pop() is None and parts.lost_ticks == 0
+    parts.add_image("wrist", 0, image())
+    observation = parts.pop()
+    assert observation is not None and observation.stamp_ns == 0
