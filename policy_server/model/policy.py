@@ -23,6 +23,7 @@ class ModelConfig:
     newest measured joints; the bundle answers absolute ones in either case.
     """
 
+    backbone: Literal["unet_attention", "unet_film", "transformer"] = "unet_attention"
     prediction: Prediction = "clean"
     actions: Literal["absolute", "relative"] = "relative"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from policy_server.runtime.clock import NS_PER_S
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,11 @@ class SamplerSpec:
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """Everything about a policy but its weights."""
+    """Everything about a policy but its weights.
+
+    A policy sees cameras, or *features*: scalars that the task states about the visible world, for studies without pictures.
+    With features alone ``cameras`` is empty, the embedding has no width and the bundle no encoder.
+    """
 
     name: str
     task: str
@@ -72,6 +76,12 @@ class PolicySpec:
     history: HistorySpec
     action: ActionSpec
     sampler: SamplerSpec
+    features: tuple[str, ...] = ()
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The scalars of an observation beside its embedding: joints (rad, m), then features."""
+        return self.proprioception_joints + self.features
 
     @property
     def period_ns(self) -> int:
@@ -79,8 +89,8 @@ class PolicySpec:
 
     @property
     def row_width(self) -> int:
-        """Columns of a context row: age in s, embedding, proprioception."""
-        return 1 + self.history.embedding_dim + len(self.proprioception_joints)
+        """Columns of a context row: age in s, embedding, state."""
+        return 1 + self.history.embedding_dim + len(self.state_names)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from policy_server.runtime import configuration
 from policy_server.runtime.bundle import sha256_of
 from policy_server.runtime.errors import ConfigurationError, DatasetError
 
-DATASET_SCHEMA = 1
+DATASET_SCHEMA = 2
 DATASET_FILE = "dataset.yaml"
 EPISODE_FILE = "episode.yaml"
 
@@ -44,6 +44,7 @@ class DatasetInfo:
     cameras: tuple[CameraShape, ...]
     proprioception_joints: tuple[str, ...]
     action_joints: tuple[str, ...]
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
