@@ -14,9 +14,12 @@ RUNTIME = ["numpy", "opencv-python", "pydantic>=2", "PyYAML", "ruckig"]
 CPU = ["onnxruntime"]
 GPU = ["onnxruntime-gpu"]
 
-WORLD = ["av", "matplotlib", "mink", "mujoco>=3.3", "qpsolvers[daqp]", "rich", "tqdm"]
+WORLD = ["av", "matplotlib", "mink", "mujoco>=3.3", "pyarrow", "qpsolvers[daqp]", "rich", "tqdm"]
 
-TRAIN = ["onnx", "onnxscript", "torch==2.13.0", "tqdm"]
+TRAIN = ["av", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "tensorboard", "torch==2.13.0", "tqdm"]
+
+# Spreads a study over several machines.
+STUDY_RAY = ["ray"]
 
 # ROS 2 as wheels, for machines without an apt ROS 2: Kilted for Python 3.11, Jazzy for 3.12.
 ROS_MESSAGES = ["diagnostic", "geometry", "sensor", "std", "trajectory"]
@@ -30,7 +33,7 @@ ROS = [
 ]
 
 TEST = ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist"]
-DEV = [*TEST, "colcon-common-extensions", "mypy", "ruff", "setuptools<80", "types-PyYAML"]
+DEV = [*TEST, *STUDY_RAY, "colcon-common-extensions", "mypy", "ruff", "setuptools<80", "types-PyYAML"]
 
 
 def files_below(folder: str) -> list[tuple[str, list[str]]]:
@@ -74,6 +77,7 @@ setup(
         "sim": [*WORLD, *CPU],
         "sim-gpu": [*WORLD, *GPU],
         "train": TRAIN,
+        "study-ray": STUDY_RAY,
         "robot": ["franky-control", "pyrealsense2"],
         "ros": ROS,
         "test": TEST,

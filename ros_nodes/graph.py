@@ -58,7 +58,7 @@ def default_domain_id() -> int:
 
 @dataclass(frozen=True)
 class SimOptions:
-    """The graph against MuJoCo. Empty files mean the package's own, ``replan_every_ticks`` 0 the bundle's."""
+    """The graph against MuJoCo. Empty files mean the package's own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's."""
 
     bundle: str
     task: str
@@ -69,6 +69,7 @@ class SimOptions:
     provider: str = "cpu"
     threads: int = 1
     replan_every_ticks: int = 0
+    candidates: int = 0
     domain_id: int = field(default_factory=default_domain_id)
     nodes_file: str = ""
     arm_file: str = ""
@@ -77,7 +78,7 @@ class SimOptions:
 @dataclass(frozen=True)
 class RobotOptions:
     """The graph on a robot. ``cameras`` false leaves the images to other camera drivers. Empty files mean the package's
-    own, ``replan_every_ticks`` 0 the bundle's."""
+    own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's."""
 
     bundle: str
     cameras: bool = True
@@ -85,6 +86,7 @@ class RobotOptions:
     provider: str = "cpu"
     threads: int = 1
     replan_every_ticks: int = 0
+    candidates: int = 0
     robot: str = "fr3"
     joint_states_topic: str = "joint_states"
     arm_topic: str = "fr3_arm_controller/joint_trajectory"
@@ -190,10 +192,9 @@ def _history(
 def _inference(
     options: SimOptions | RobotOptions, files: tuple[Path, ...], parameters: Mapping[str, ParameterValue]
 ) -> NodeSpec:
-    every: dict[str, ParameterValue] = (
-        {"replan_every_ticks": options.replan_every_ticks} if options.replan_every_ticks else {}
-    )
-    return NodeSpec("inference_node", "ros_nodes.inference_node", files, {**_policy(options), **every, **parameters})
+    given = {"replan_every_ticks": options.replan_every_ticks, "candidates": options.candidates}
+    chosen = {name: value for name, value in given.items() if value}
+    return NodeSpec("inference_node", "ros_nodes.inference_node", files, {**_policy(options), **chosen, **parameters})
 
 
 def _policy(options: SimOptions | RobotOptions) -> dict[str, ParameterValue]:

@@ -13,6 +13,7 @@ from policy_server.runtime.errors import StaleInputError
 from policy_server.runtime.memory import Memory
 from policy_server.runtime.observation import Observation, ObservationAssembler
 from ros_nodes import diagnostics, messages, qos, topics
+from ros_nodes.bundle_checks import check_topics_carry
 from ros_nodes.diagnostics import Report, TimingPublisher
 from ros_nodes.lifecycle import ManagedNode, run_node
 from ros_nodes.parameters import ParameterSpec, required
@@ -49,6 +50,7 @@ class HistoryNode(ManagedNode):
 
     def open(self) -> None:
         bundle = load_bundle(required(self.values, "bundle"))
+        check_topics_carry(bundle)
         values = self.values
         self._bundle = bundle
         self._assembler = ObservationAssembler(

@@ -25,6 +25,9 @@ PARAMETERS = (
     ParameterSpec("threads", 1, "threads of the denoiser", minimum=1, maximum=64),
     ParameterSpec("noise_seed", 0, "seed of the sampler's noise", minimum=0),
     ParameterSpec("replan_every_ticks", 0, "ticks between two fresh chunks; 0 takes the bundle's", minimum=0),
+    ParameterSpec(
+        "candidates", 0, "chunks drawn per sample, verified by what was executed; 0 takes the bundle's", minimum=0
+    ),
 )
 
 
@@ -43,6 +46,7 @@ class InferenceNode(ManagedNode):
             threads=values["threads"],
             noise_seed=values["noise_seed"],
             replan_every_ticks=values["replan_every_ticks"] or None,
+            candidates=values["candidates"] or None,
         )
         self._lock = threading.Lock()
         self._newest: Latest[tuple[int, Image]] = Latest()
@@ -74,7 +78,20 @@ class InferenceNode(ManagedNode):
             "age_s": self._chunks.age_s(now_ns),
             **self._latencies.percentiles_ms(),
         }
-        return [Report("chunks", diagnostics.OK, "", values)]
+        return [
+            Report("chunks", diagnostics.OK, "", values),
+            Report("verification", diagnostics.OK, "", self._verification_values()),
+        ]
+
+    def _verification_values(self) -> dict[str, diagnostics.Value]:
+        """How many candidates are drawn; past error of the newest chunk's and how much worse the worst was (no unit, see
+        ``verification.past_errors``), none where there was nothing to compare."""
+        newest = self._actor.last_verification
+        return {
+            "candidates": self._actor.schedule.candidates,
+            "past_error": f"{newest.error:.2e}" if newest else None,
+            "past_error_spread": f"{newest.spread:.2e}" if newest else None,
+        }
 
     def _take(self, message: Image) -> None:
         received_ns = time.time_ns()

@@ -14,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.errors import PolicyError
 from ros_nodes import messages, qos, topics
+from ros_nodes.bundle_checks import check_topics_carry
 from ros_nodes.lifecycle import ManagedNode, one_line, run_node
 from ros_nodes.parameters import ParameterSpec, required
 from sim_bridge.conductor import GraphTimeoutError, RunConfig, conduct
@@ -52,7 +53,9 @@ class BridgeNode(ManagedNode):
     def open(self) -> None:
         values = self.values
         task = load_task_config(required(values, "task"), values["task_file"] or None)
-        check_bundle_fits(load_bundle(required(values, "bundle")), task)
+        bundle = load_bundle(required(values, "bundle"))
+        check_topics_carry(bundle)
+        check_bundle_fits(bundle, task)
         output = Path(values["output_dir"])
         output.mkdir(parents=True, exist_ok=True)
         self.config = RunConfig(

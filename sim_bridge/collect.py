@@ -1,6 +1,7 @@
 """Collect demonstrations: ``python -m sim_bridge.collect --task reach_cued --episodes 1000``."""
 
 import argparse
+import dataclasses
 import multiprocessing
 import signal
 import sys
@@ -28,10 +29,16 @@ from sim_bridge.task_config import TaskConfig, load_task_config
 from sim_bridge.tasks.registry import task_by_name
 from sim_bridge.world import World
 
+NOISE_RAD = {"stable": DemonstrationConfig.noise_rad, "unstable": DemonstrationConfig.noise_rad / 2}
+"""By the task's local stability."""
+
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """A collection: ``episodes`` successful demonstrations of seeds from ``seed`` on."""
+    """A collection: ``episodes`` demonstrations of seeds from ``seed`` on, of which the successful ones are kept.
+
+    Features are always recorded, ``images`` of the task's cameras only when they are asked for.
+    """
 
     task: str
     output: Path
@@ -39,12 +46,18 @@ class CollectConfig:
     seed: int
     workers: int
     demonstration: DemonstrationConfig
+    images: bool = True
+
+
+def task_config(config: CollectConfig) -> TaskConfig:
+    """The task with the cameras that this collection records."""
+    task = load_task_config(config.task)
+    return task if config.images else dataclasses.replace(task, cameras=())
 
 
 def collect(config: CollectConfig) -> int:
     """Write what is missing of the collection; returns the number of failed demonstrations, which are not kept."""
-    task = load_task_config(config.task)
-    create_dataset(config.output, dataset_info(task))
+    create_dataset(config.output, dataset_info(task_config(config)))
     have = set(list_episodes(config.output))
     seeds = [seed for seed in range(config.seed, config.seed + config.episodes) if episode_name(seed) not in have]
     failed = 0
@@ -62,7 +75,8 @@ def episode_name(seed: int) -> str:
 
 def dataset_info(task: TaskConfig) -> DatasetInfo:
     cameras = tuple(CameraShape(camera.name, camera.height, camera.width) for camera in task.cameras)
-    return DatasetInfo(DATASET_SCHEMA, task.task, task.rate_hz, cameras, COMMAND_JOINTS, COMMAND_JOINTS)
+    names = task_by_name(task.task).feature_names
+    return DatasetInfo(DATASET_SCHEMA, task.task, task.rate_hz, cameras, COMMAND_JOINTS, COMMAND_JOINTS, names)
 
 
 def _run(config: CollectConfig, seeds: list[int]) -> Iterator[bool]:
@@ -79,7 +93,7 @@ class _Worker:
 
     def __init__(self, config: CollectConfig) -> None:
         self._config = config
-        self._task = load_task_config(config.task)
+        self._task = task_config(config)
         self._world = World(task_by_name(config.task), self._task.cameras)
         self._arm = GuardedArm(load_guard_settings(resource("config/arm.yaml")))
 
@@ -113,14 +127,28 @@ def _collect_one(seed: int) -> bool:
 
 def main() -> int:
     arguments = _parse()
-    output = arguments.output or Path("data") / arguments.task
-    demonstration = DemonstrationConfig(arguments.noise_rad)
-    config = CollectConfig(arguments.task, output, arguments.episodes, arguments.seed, arguments.workers, demonstration)
+    name = arguments.task if arguments.images else f"{arguments.task}_features"
+    output = arguments.output or Path("data") / name
+    config = CollectConfig(
+        arguments.task,
+        output,
+        arguments.episodes,
+        arguments.seed,
+        arguments.workers,
+        DemonstrationConfig(_noise_rad(arguments)),
+        arguments.images,
+    )
     failed = collect(config)
     print(
         f"{len(list_episodes(output))} demonstrations of {arguments.task} are in {output} ({failed} failed now and were not kept)"
     )
     return 0
+
+
+def _noise_rad(arguments: argparse.Namespace) -> float:
+    if arguments.noise_rad is not None:
+        return float(arguments.noise_rad)
+    return NOISE_RAD[task_by_name(arguments.task).local_stability]
 
 
 def _parse() -> argparse.Namespace:
@@ -132,10 +160,21 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--task", required=True, help="task name, as in config/tasks")
     parser.add_argument("--episodes", type=int, default=500, help="demonstrations, one per seed (default 500)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="first seed; evaluation seeds lie below 1000000")
-    parser.add_argument("--output", type=Path, help="dataset folder (default data/<task>)")
+    parser.add_argument(
+        "--output", type=Path, help="dataset folder (default data/<task>, without images data/<task>_features)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument(
-        "--noise-rad", type=float, default=DemonstrationConfig.noise_rad, help="largest noise on executed targets, rad"
+        "--noise-rad",
+        type=float,
+        help="largest noise on executed targets, rad (default 0.02; 0.01 where small errors grow, since half of the noisy "
+        "demonstrations would fail)",
+    )
+    parser.add_argument(
+        "--no-images",
+        dest="images",
+        action="store_false",
+        help="record joints, features and actions alone: small and without OpenGL, for policies that see features",
     )
     return parser.parse_args()
 

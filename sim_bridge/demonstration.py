@@ -73,17 +73,23 @@ class _Recorder:
         self._stamps_ns: list[int] = []
         self._joints: list[NDArray[np.float32]] = []
         self._actions: list[NDArray[np.float32]] = []
+        self._features: list[NDArray[np.float32]] = []
         self._images: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in self._cameras}
 
     def add(self, world: World, action: NDArray[np.float64]) -> None:
         self._stamps_ns.append(world.time_ns)
         self._joints.append(world.joint_positions()[: len(COMMAND_JOINTS)].astype(np.float32))
         self._actions.append(action.astype(np.float32))
+        self._features.append(world.features())
         for name in self._cameras:
             self._images[name].append(world.render(name))
 
     def arrays(self) -> EpisodeArrays:
         images = {name: np.stack(frames) for name, frames in self._images.items()}
         return EpisodeArrays(
-            np.array(self._stamps_ns, np.int64), np.stack(self._joints), np.stack(self._actions), images
+            np.array(self._stamps_ns, np.int64),
+            np.stack(self._joints),
+            np.stack(self._actions),
+            images,
+            np.stack(self._features),
         )

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policy_server.runtime.actor import Actor
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.errors import BundleError
@@ -12,6 +15,7 @@ from policy_server.runtime.observation import ObservationAssembler
 from ros_nodes.franka.settings import GuardSettings
 from sim_bridge.arm import GuardedArm
 from sim_bridge.task_config import TaskConfig
+from sim_bridge.tasks.registry import task_by_name
 from sim_bridge.world import World
 
 _GAP_TICKS = 5
@@ -29,13 +33,14 @@ class EpisodeResult:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where and with how many threads the networks run, the seed of the sampler's noise, and how often a chunk is sampled
-    (None: as the bundle says)."""
+    """Where and with how many threads the networks run, the seed of the sampler's noise, how often a chunk is sampled, and
+    from how many candidates it is chosen (both None: as the bundle says)."""
 
     provider: str = "cpu"
     threads: int = 1
     noise_seed: int = 0
     replan_every_ticks: int | None = None
+    candidates: int | None = None
 
 
 class PolicyEpisodes:
@@ -53,10 +58,12 @@ class PolicyEpisodes:
             threads=engine.threads,
             noise_seed=engine.noise_seed,
             replan_every_ticks=engine.replan_every_ticks,
+            candidates=engine.candidates,
         )
         self._assembler = ObservationAssembler(spec, camera_skew_ns=0, joint_skew_ns=0)
         self._arm = GuardedArm(guard)
         self._cameras = [camera.name for camera in spec.cameras]
+        self._sees_features = bool(spec.features)
 
     def run(self, world: World, seed: int, on_tick: Callable[[World], None] = lambda world: None) -> EpisodeResult:
         """Reset the world to ``seed`` and act until the episode has ended; ``on_tick`` sees the world before each tick."""
@@ -73,16 +80,23 @@ class PolicyEpisodes:
 
     def _tick(self, world: World) -> None:
         stamp_ns = world.time_ns
-        self._assembler.add_joints(stamp_ns, world.joint_names, world.joint_positions())
+        self._assembler.add_joints(stamp_ns, *self._state(world))
         for camera in self._cameras:
             self._assembler.add_image(camera, stamp_ns, world.render(camera))
         observation = self._assembler.pop()
         assert observation is not None  # frames and joints bear the same stamp
         self._arm.execute(self._actor.answer(self._memory.observe(observation)), world)
 
+    def _state(self, world: World) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Names and values of the joints and, for a policy that sees them, of the task's features."""
+        names, values = world.joint_names, world.joint_positions()
+        if self._sees_features:
+            names, values = names + world.task.feature_names, np.concatenate([values, world.features()])
+        return names, values
+
 
 def check_bundle_fits(bundle: Bundle, task: TaskConfig) -> None:
-    """Raises BundleError when the bundle was trained for another task, rate or other cameras than the world has."""
+    """Raises BundleError when the bundle was trained for another task, rate, other cameras or features than the world has."""
     spec: PolicySpec = bundle.spec
     if spec.task != task.task:
         raise BundleError(
@@ -96,8 +110,20 @@ def check_bundle_fits(bundle: Bundle, task: TaskConfig) -> None:
     for camera in spec.cameras:
         wanted = (camera.source_height, camera.source_width)
         if sizes.get(camera.name) != wanted:
-            has = ", ".join(f"{name} {height}x{width}" for name, (height, width) in sizes.items())
+            has = ", ".join(f"{name} {height}x{width}" for name, (height, width) in sizes.items()) or "no camera"
             raise BundleError(
                 f"bundle '{bundle.path}' needs camera '{camera.name}' {wanted[0]}x{wanted[1]}; the task has {has}: "
                 f"change config/tasks/{task.task}.yaml or choose another bundle"
             )
+    stated = task_by_name(task.task).feature_names
+    unknown = [name for name in spec.features if name not in stated]
+    if unknown:
+        raise BundleError(
+            f"bundle '{bundle.path}' reads features that the task does not state: {', '.join(unknown)} "
+            f"(it states {', '.join(stated)}): train and export it again"
+        )
+
+
+def world_for(bundle: Bundle, task: TaskConfig) -> World:
+    """A world of the task as the bundle sees it: one without cameras draws no pictures and needs no OpenGL."""
+    return World(task_by_name(task.task), task.cameras if bundle.spec.cameras else ())

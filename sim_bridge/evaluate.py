@@ -13,16 +13,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.actor import Schedule, schedule_of
+from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.resources import resource
 from ros_nodes.franka.settings import load_guard_settings
-from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, check_bundle_fits
+from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, check_bundle_fits, world_for
 from sim_bridge.intervals import success_rate
 from sim_bridge.task_config import load_task_config
-from sim_bridge.tasks.registry import task_by_name
-from sim_bridge.world import World
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,16 @@ class EvaluateConfig:
     def seeds(self) -> range:
         return range(self.seed, self.seed + self.episodes)
 
+    def schedule(self, bundle: Bundle) -> Schedule:
+        """How often and of how many candidates the bundle is sampled; raises as ``schedule_of``."""
+        return schedule_of(bundle.spec, self.engine.replan_every_ticks, self.engine.candidates)
+
 
 def evaluate(config: EvaluateConfig) -> Iterator[EpisodeResult]:
     """Run the episodes in lockstep in this process or in several; results come in the order of the seeds."""
-    check_bundle_fits(load_bundle(config.bundle), load_task_config(config.task))
+    bundle = load_bundle(config.bundle)
+    check_bundle_fits(bundle, load_task_config(config.task))
+    config.schedule(bundle)  # refused here, before a pool of workers would fail again and again
     if config.workers == 1:
         _start_worker(config)
         yield from map(_run_one, config.seeds)
@@ -57,6 +62,7 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
     from ros_nodes.graph import SimOptions
     from sim_bridge.graph_run import run_graph
 
+    schedule = config.schedule(load_bundle(config.bundle))
     with tempfile.TemporaryDirectory() as folder:
         options = SimOptions(
             bundle=str(config.bundle),
@@ -67,7 +73,8 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
             output_dir=folder,
             provider=config.engine.provider,
             threads=config.engine.threads,
-            replan_every_ticks=config.engine.replan_every_ticks or 0,
+            replan_every_ticks=schedule.replan_every_ticks,
+            candidates=schedule.candidates,
         )
         yield from run_graph(options).results
 
@@ -75,9 +82,10 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
 class _Worker:
     def __init__(self, config: EvaluateConfig) -> None:
         task = load_task_config(config.task)
-        self.world = World(task_by_name(config.task), task.cameras)
+        bundle = load_bundle(config.bundle)
+        self.world = world_for(bundle, task)
         guard = load_guard_settings(resource("config/arm.yaml"))
-        self.episodes = PolicyEpisodes(load_bundle(config.bundle), task, guard, config.engine)
+        self.episodes = PolicyEpisodes(bundle, task, guard, config.engine)
 
 
 _worker: _Worker | None = None
@@ -99,7 +107,9 @@ def main() -> int:
     arguments = _parse()
     if arguments.episodes < 1:
         raise ConfigurationError(f"--episodes {arguments.episodes}: ask for at least 1")
-    engine = EngineConfig(arguments.provider, threads=1, noise_seed=0, replan_every_ticks=arguments.replan_every_ticks)
+    engine = EngineConfig(
+        arguments.provider, replan_every_ticks=arguments.replan_every_ticks, candidates=arguments.candidates
+    )
     config = EvaluateConfig(
         arguments.bundle, arguments.task, arguments.episodes, arguments.seed, arguments.workers, engine
     )
@@ -126,7 +136,7 @@ def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]
         "bundle_hash": bundle.hash,
         "task": config.task,
         "seed": config.seed,
-        "replan_every_ticks": config.engine.replan_every_ticks or bundle.spec.action.replan_every_ticks,
+        **dataclasses.asdict(config.schedule(bundle)),
         **dataclasses.asdict(rate),
         "results": [dataclasses.asdict(result) for result in results],
     }
@@ -153,6 +163,12 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--replan-every-ticks", type=int, help="ticks between two samples (default: as the bundle says)"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        help="chunks drawn per sample, of which the one that agrees best with the executed past is taken (default: as the "
+        "bundle says)",
     )
     parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
     return parser.parse_args()

@@ -5,7 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.errors import PolicyError
+from ros_nodes.bundle_checks import check_topics_carry
 from ros_nodes.graph import SimOptions, sim_graph
 from ros_nodes.start import EXIT_INTERRUPTED, run
 from sim_bridge.episode import EpisodeResult
@@ -31,9 +33,11 @@ def run_graph(options: SimOptions, *, show: bool = True) -> GraphRun:
     """Run the simulated graph to its end. Its output goes to ``graph.log``; episodes and warnings are shown.
 
     Raises:
+        BundleError: the bundle is damaged, or reads what no topic carries.
         GraphRunError: a node died; names it and its last words.
         KeyboardInterrupt: the run was ended by SIGINT or SIGTERM; what was done is on disk.
     """
+    check_topics_carry(load_bundle(options.bundle))
     folder = Path(options.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "graph.log").open("w", encoding="utf-8") as log:

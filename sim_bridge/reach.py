@@ -1,5 +1,7 @@
 """The experts' one way to move: a bounded step from the current set-point towards a goal."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +51,9 @@ def nearest_reachable(position_m: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def is_reachable(position_m: NDArray[np.float64]) -> bool:
     """Whether a place, (3,), on or over the table is within the experts' reach."""
-    return bool((nearest_reachable(position_m)[:2] == position_m[:2]).all())
+    x, y = float(position_m[0]), float(position_m[1])
+    near_m, far_m = REACH_RADIUS_M
+    return near_m <= math.hypot(x, y) <= far_m and abs(math.atan2(y, x)) <= REACH_ANGLE_RAD
 
 
 class HandGoals:

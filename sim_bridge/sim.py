@@ -76,6 +76,7 @@ def _options(arguments: argparse.Namespace) -> SimOptions:
         output_dir=str(arguments.output or Path("runs") / f"sim-{started}"),
         provider=arguments.provider,
         threads=arguments.threads,
+        candidates=arguments.candidates,
         domain_id=arguments.domain_id,
     )
 
@@ -108,6 +109,9 @@ def _parse() -> argparse.Namespace:
         "--provider", choices=("cpu", "cuda"), default="cpu", help="where the networks run (default cpu)"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads per network (default 1)")
+    parser.add_argument(
+        "--candidates", type=int, default=0, help="chunks drawn and verified per sample (default 0: as the bundle says)"
+    )
     parser.add_argument(
         "--domain-id", type=int, default=default_domain_id(), help="ROS domain (default ROS_DOMAIN_ID or 0)"
     )

@@ -84,6 +84,10 @@ class World:
         """Tool centre point, float64 (3,), m."""
         return self.simulation.hand_position()
 
+    def features(self) -> NDArray[np.float32]:
+        """What a perfect camera would see of the task now, float32 (F,), in the order of ``task.feature_names``."""
+        return self.task.features(self.simulation)
+
     def outcome(self) -> Outcome:
         """How the episode stands; once it has ended it stays so until the next reset."""
         return self._outcome
@@ -96,12 +100,14 @@ class World:
         """
         _require_set_points(set_points)
         model, data = self.simulation.model, self.simulation.data
+        actuators = data.ctrl
         for controls in self._controls(set_points):
-            data.ctrl[:] = controls
+            actuators[:] = controls
             mujoco.mj_step(model, data)
             self._total_steps += 1
             self._episode_steps += 1
-            self._watch()
+            if self._episode_steps % CHECK_EVERY_STEPS == 0:
+                self._watch()
         if len(set_points):
             self._set_point = set_points[-1].astype(np.float64)
 
@@ -128,8 +134,6 @@ class World:
 
     def _watch(self) -> None:
         """Lets the task judge first and then move on, so a moment is judged under the rules that held during it."""
-        if self._episode_steps % CHECK_EVERY_STEPS:
-            return
         # A step ends with new joint positions but the body poses from before it.
         mujoco.mj_kinematics(self.simulation.model, self.simulation.data)
         if not self._outcome.done:

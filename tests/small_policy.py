@@ -21,7 +21,8 @@ from tests.synthetic_bundle import JOINTS
 
 PERIOD_NS = 100_000_000
 CAMERAS = (CameraShape("front", 32, 40), CameraShape("wrist", 24, 24))
-INFO = DatasetInfo(DATASET_SCHEMA, "reach_cued", 10.0, CAMERAS, JOINTS, JOINTS)
+FEATURES = ("lamp_red", "goal_x", "goal_y")
+INFO = DatasetInfo(DATASET_SCHEMA, "reach_cued", 10.0, CAMERAS, JOINTS, JOINTS, FEATURES)
 
 
 def random_episode(ticks: int, seed: int) -> EpisodeArrays:
@@ -30,7 +31,8 @@ def random_episode(ticks: int, seed: int) -> EpisodeArrays:
     joints = 0.3 * np.sin(0.3 * np.arange(ticks)[:, None] + phases)
     images = {c.name: generator.integers(0, 256, (ticks, c.height, c.width, 3), dtype=np.uint8) for c in CAMERAS}
     stamps_ns = 7 * PERIOD_NS + PERIOD_NS * np.arange(ticks, dtype=np.int64)
-    return EpisodeArrays(stamps_ns, joints.astype(np.float32), (joints + 0.05).astype(np.float32), images)
+    features = generator.uniform(0, 1, (ticks, len(FEATURES))).astype(np.float32)
+    return EpisodeArrays(stamps_ns, joints.astype(np.float32), (joints + 0.05).astype(np.float32), images, features)
 
 
 def write_small_dataset(folder: Path, lengths: tuple[int, ...] = (15, 9, 22)) -> Path:
@@ -53,9 +55,9 @@ def small_config(dataset: Path, output: Path, **changes: object) -> TrainingConf
         "chunk": ChunkConfig(2, 6, 2),
         "model": ModelConfig(encoder=EncoderConfig((8, 8), 6), unet=UnetConfig((16, 32), 3, 2)),
         "sampling_steps": 4,
+        "cameras": {"front": ViewConfig(16, 16, 0.75), "wrist": ViewConfig(24, 24)},
     }
-    views = {"front": ViewConfig(16, 16, 0.75), "wrist": ViewConfig(24, 24)}
-    return TrainingConfig("small", dataset, output, views, **(settings | changes))  # type: ignore[arg-type]
+    return TrainingConfig("small", dataset, output, **(settings | changes))  # type: ignore[arg-type]
 
 
 def small_spec(**changes: object) -> PolicySpec:

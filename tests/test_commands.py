@@ -13,14 +13,20 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     ("-m", "policy_server.train"),
+    ("-m", "policy_server.train_stages"),
     ("-m", "policy_server.export"),
+    ("-m", "policy_server.dataset"),
     ("-m", "sim_bridge.collect"),
     ("-m", "sim_bridge.evaluate"),
     ("-m", "sim_bridge.sim"),
     ("-m", "sim_bridge.check_experts"),
+    ("-m", "sim_bridge.study"),
     ("benchmarks/bench_graph.py",),
     ("benchmarks/bench_context.py",),
+    ("benchmarks/bench_candidates.py",),
     ("benchmarks/bench_render.py",),
+    ("benchmarks/bench_training.py",),
+    ("benchmarks/bench_windows.py",),
 )
 
 
@@ -55,6 +61,10 @@ def test_help_shows_an_example(command: tuple[str, ...]) -> None:
         (
             ("-m", "policy_server.train", "config/training/reach_cued.yaml", "dataset=nowhere"),
             "no dataset at 'nowhere'",
+        ),
+        (
+            ("-m", "policy_server.train_stages", "config/training/stages_reach_cued.yaml", "encoder.objectiv=dynamics"),
+            "unknown key 'encoder.objectiv'; did you mean 'objective'?",
         ),
         (("-m", "policy_server.export", "nowhere", "--output", "nowhere/bundle"), "no checkpoint in 'nowhere'"),
     ],

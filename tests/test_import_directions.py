@@ -35,12 +35,16 @@ ROS = (
 )
 MUJOCO = ("mujoco", "mink", "glfw")
 TORCH = ("torch", "torchvision", "peft", "onnxscript")
-OFFLINE = tuple(f"policy_server.{name}" for name in ("model", "training", "train", "muon", "lora", "export"))
+LEARNING = tuple(
+    f"policy_server.{name}" for name in ("model", "training", "train", "train_stages", "muon", "lora", "export")
+)
+OFFLINE = (*LEARNING, "policy_server.dataset")
 
 # module prefix -> what it may not import; every rule whose prefix fits applies
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "policy_server": ("ros_nodes", "sim_bridge", *ROS, *MUJOCO),
     "policy_server.runtime": (*TORCH, "onnx", *OFFLINE),
+    "policy_server.dataset": (*TORCH, *LEARNING),
     "ros_nodes": ("sim_bridge", *MUJOCO, *TORCH, *OFFLINE),
     "ros_nodes.franka": ROS,
     "ros_nodes.camera": ROS,
@@ -120,6 +124,8 @@ def test_there_are_modules_to_look_at() -> None:
         ("policy_server.runtime.engine", "from ..model import unet", "policy_server.model"),
         ("policy_server.runtime.engine", "from policy_server import export", "policy_server.export"),
         ("policy_server.runtime.engine", "import importlib\nimportlib.import_module('torch')", "torch"),
+        ("policy_server.dataset.video", "import torch", "torch"),
+        ("sim_bridge.collect", "from policy_server.dataset import video", "policy_server.dataset"),
         ("ros_nodes.arm_node", "import sim_bridge", "sim_bridge"),
         ("ros_nodes.arm_node", "from policy_server.training import windows", "policy_server.training"),
         ("ros_nodes.franka.guard", "import rclpy.node", "rclpy.node"),

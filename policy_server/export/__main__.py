@@ -2,9 +2,7 @@
 
 import argparse
 import dataclasses
-import logging
 import sys
-import warnings
 from pathlib import Path
 
 from policy_server.export.writing import write_bundle
@@ -12,25 +10,22 @@ from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime import configuration
 from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
-from policy_server.runtime.manifest import PolicySpec
-from policy_server.training.checkpoint import load_checkpoint
+from policy_server.runtime.manifest import PolicySpec, VerificationSpec
+from policy_server.training.checkpoint import choose_checkpoint
 
 
 def main() -> int:
     arguments = _parse()
-    # The exporter reports its progress through warnings that are of no use to whoever exports.
-    warnings.filterwarnings("ignore")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    checkpoint = load_checkpoint(arguments.run)
-    if checkpoint is None:
-        raise ConfigurationError(f"no checkpoint in '{arguments.run}': train first with python -m policy_server.train")
-    spec = _scheduled(checkpoint.spec, arguments.replan_every_ticks)
+    checkpoint = choose_checkpoint(arguments.run, arguments.checkpoint)
+    spec = _sampled(_scheduled(checkpoint.spec, arguments.replan_every_ticks), arguments.sampling_steps)
+    spec = dataclasses.replace(spec, verification=VerificationSpec(arguments.candidates))
     policy = DiffusionPolicy(spec, checkpoint.config.model)
     policy.load_state_dict(checkpoint.average)
     training = {"steps": checkpoint.step, "config": configuration.to_plain(checkpoint.config)}
     parity = write_bundle(policy, spec, arguments.output, training)
     size_mb = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
-    print(f"parity with torch: embedding {parity.embedding:.1e}, chunk {parity.chunk:.1e}")
+    embedding = f"embedding {parity.embedding:.1e}, " if spec.cameras else ""
+    print(f"parity with torch: {embedding}chunk {parity.chunk:.1e}")
     print(f"bundle of step {checkpoint.step} ({size_mb:.1f} MB) is in {arguments.output}")
     return 0
 
@@ -41,8 +36,22 @@ def _scheduled(spec: PolicySpec, replan_every_ticks: int | None) -> PolicySpec:
         return spec
     future = spec.action.future_steps
     if not 1 <= replan_every_ticks <= future:
-        raise ConfigurationError(f"--replan-every-ticks {replan_every_ticks}: the chunk has {future} future steps; give 1 to {future}")
+        raise ConfigurationError(
+            f"--replan-every-ticks {replan_every_ticks}: the chunk has {future} future steps; give 1 to {future}"
+        )
     return dataclasses.replace(spec, action=dataclasses.replace(spec.action, replan_every_ticks=replan_every_ticks))
+
+
+def _sampled(spec: PolicySpec, steps: int | None) -> PolicySpec:
+    """The spec with another number of denoising steps: the network is trained for all of the schedule's."""
+    if steps is None:
+        return spec
+    most = spec.sampler.training_steps
+    if not 1 <= steps <= most:
+        raise ConfigurationError(
+            f"--sampling-steps {steps}: the policy was trained with {most} steps; give 1 to {most}"
+        )
+    return dataclasses.replace(spec, sampler=dataclasses.replace(spec.sampler, steps=steps))
 
 
 def _parse() -> argparse.Namespace:
@@ -52,8 +61,24 @@ def _parse() -> argparse.Namespace:
         epilog="example: python -m policy_server.export runs/reach_cued --output bundles/reach_cued",
     )
     parser.add_argument("run", type=Path, help="folder of the training run (with checkpoint.pt)")
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        help="best: the one that did best in validation rollouts; last: the newest (default: best where there is one)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the bundle to write")
     parser.add_argument("--replan-every-ticks", type=int, help="ticks between two samples (default: as it was trained)")
+    parser.add_argument(
+        "--sampling-steps",
+        type=int,
+        help="denoising steps per chunk, 1 to 3 for speed (default: as the configuration says)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=1,
+        help="chunks drawn per sample, of which the one that agrees best with the executed past is taken (default 1: no choice)",
+    )
     return parser.parse_args()
 
 

@@ -1,6 +1,9 @@
 """The two ONNX graphs of a bundle. The whole sampler is one graph: what depends on the context alone stands before the loop."""
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,8 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from policy_server.model.attention import KeysValues
 from policy_server.model.policy import DiffusionPolicy
+from policy_server.runtime.manifest import PolicySpec
 
 OPSET = 20  # from 21 on, GroupNormalization is expanded into small operators on the CPU
 
@@ -25,28 +28,27 @@ class _EncoderGraph(nn.Module):
 
 
 class _ProjectGraph(nn.Module):
-    """Context → what its actions are measured from, then keys and values of every block, flattened to one list."""
+    """Context → what its actions are measured from, then the denoiser's memory."""
 
     def __init__(self, policy: DiffusionPolicy) -> None:
         super().__init__()
         self.policy = policy
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        keys_values = [tensor for block in self.policy.project(context) for tensor in (block.keys, block.values)]
-        return [self.policy.anchor(context), *keys_values]
+        return [self.policy.anchor(context), *self.policy.project(context)]
 
 
 class _StepGraph(nn.Module):
-    """One denoising step: noisy chunk, index of the step, keys and values → less noisy chunk."""
+    """One denoising step: noisy chunks, index of the step, memory → less noisy chunks."""
 
     def __init__(self, policy: DiffusionPolicy) -> None:
         super().__init__()
-        self.unet, self.diffusion = policy.unet, policy.diffusion
+        self.policy = policy
 
-    def forward(self, noisy: Tensor, index: Tensor, *flat: Tensor) -> Tensor:
-        history = [KeysValues(keys, values) for keys, values in zip(flat[::2], flat[1::2], strict=True)]
-        predicted = self.unet(noisy, self.diffusion.sampling_steps[index], history)
-        return self.diffusion.update(noisy, predicted, index)
+    def forward(self, noisy: Tensor, index: Tensor, *memory: Tensor) -> Tensor:
+        diffusion = self.policy.diffusion
+        predicted = self.policy.predict(noisy, diffusion.sampling_steps[index], memory)
+        return diffusion.update(noisy, predicted, index)
 
 
 def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) -> onnx.ModelProto:
@@ -62,25 +64,29 @@ def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) ->
     )
 
 
-def export_denoiser(
-    policy: DiffusionPolicy, context_length: int, row_width: int, horizon: int, actions: int
-) -> onnx.ModelProto:
-    """Denoiser graph: projection of the context, an ONNX Loop over the denoising steps, scaling. Batch and T are dynamic."""
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)
-    context = torch.zeros(3, max(context_length, 4), row_width)
-    noise = torch.zeros(3, horizon, actions)
-    keys_values = [tensor.contiguous() for tensor in _ProjectGraph(policy)(context)[1:]]
-    names = [f"key_value_{i}" for i in range(len(keys_values))]
-    project = _export(_ProjectGraph(policy), (context,), ["context"], ["anchor", *names], ({0: batch, 1: length},))
-    per_tensor = tuple({0: batch, 3 if index % 2 == 0 else 2: length} for index in range(len(keys_values)))
+def export_denoiser(policy: DiffusionPolicy, spec: PolicySpec) -> onnx.ModelProto:
+    """Denoiser graph: projection of the context, an ONNX Loop over the denoising steps, scaling.
+
+    One context (1, T, D) and the noise of any number N of candidates (N, H, A) → actions (N, H, A). T is free where the network
+    reads any number of observations, else it is the spec's.
+    """
+    context = torch.zeros(1, 5 if policy.denoiser.any_length else spec.history.length, spec.row_width)
+    length = {1: torch.export.Dim("length", min=2)} if policy.denoiser.any_length else None
+    noise = torch.zeros(3, spec.action.horizon, len(spec.action.joints))
+    with torch.no_grad():
+        memory = policy.project(context)
+    names = [f"memory_{i}" for i in range(len(memory))]
+    project = _export(_ProjectGraph(policy), (context,), ["context"], ["anchor", *names], (length,))
+    # A step reads the memory by products and sums alone, so it need not be traced for any length; tests hold this.
     step = _export(
         _StepGraph(policy),
-        (noise, torch.zeros(1, dtype=torch.int64), *keys_values),
+        (noise, torch.zeros(1, dtype=torch.int64), *memory),
         ["noisy", "index", *names],
         ["next"],
-        ({0: batch}, None, per_tensor),
+        ({0: torch.export.Dim("candidates")}, None, tuple({} for _ in memory)),
     )
-    return _join(project, step, policy, row_width, horizon, actions)
+    context_shape = [1, "length" if length else spec.history.length, spec.row_width]
+    return _join(project, step, policy, context_shape, ["candidates", *noise.shape[1:]])
 
 
 def _export(
@@ -90,7 +96,7 @@ def _export(
     output_names: list[str],
     shapes: tuple[Any, ...],
 ) -> onnx.ModelProto:
-    with torch.no_grad():
+    with torch.no_grad(), _without_chatter():
         program = torch.onnx.export(
             module.eval(),
             inputs,
@@ -103,32 +109,43 @@ def _export(
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    _forget_origin(model.graph)
+    return model
+
+
+def _forget_origin(graph: onnx.GraphProto) -> None:
+    """Take out where each node stood in the source: it is most of a small file, and names the folders of whoever exported it."""
+    for item in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """The exporter reports its progress through warnings that are of no use to whoever exports."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _join(
-    project: onnx.ModelProto, step: onnx.ModelProto, policy: DiffusionPolicy, row_width: int, horizon: int, actions: int
+    project: onnx.ModelProto,
+    step: onnx.ModelProto,
+    policy: DiffusionPolicy,
+    context_shape: Sequence[int | str],
+    chunk_shape: Sequence[int | str],
 ) -> onnx.ModelProto:
-    """One graph: projection, loop whose body is the step (it reads keys and values from outside), then scaling."""
-    _prefix_names(project.graph, "project/", keep={"context"} | {item.name for item in project.graph.output})
-    _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | {item.name for item in project.graph.output})
-    body = helper.make_graph(
-        [
-            helper.make_node("Reshape", ["iteration", "one_element"], ["index"]),
-            helper.make_node("Identity", ["go_on_in"], ["go_on_out"]),
-            *step.graph.node,
-        ],
-        "denoising_step",
-        [
-            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on_in", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("noisy", TensorProto.FLOAT, ["batch", horizon, actions]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, ["batch", horizon, actions]),
-        ],
-    )
+    """One graph: projection, loop whose body is the step (it reads the memory from outside), then scaling."""
+    shared = {item.name for item in project.graph.output}
+    _prefix_names(project.graph, "project/", keep={"context"} | shared)
+    _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | shared)
     scaling = policy.scaling
     constants = {
         "steps": np.array(len(policy.diffusion.sampling_steps), np.int64),
@@ -140,17 +157,14 @@ def _join(
     graph = helper.make_graph(
         [
             *project.graph.node,
-            helper.make_node("Loop", ["steps", "go_on", "noise"], ["scaled"], body=body),
+            helper.make_node("Loop", ["steps", "go_on", "noise"], ["scaled"], body=_loop_body(step.graph, chunk_shape)),
             helper.make_node("Mul", ["scaled", "half_range"], ["ranged"]),
             helper.make_node("Add", ["ranged", "middle"], ["from_anchor"]),
             helper.make_node("Add", ["from_anchor", "anchor"], ["actions"]),
         ],
         "denoiser",
-        [
-            helper.make_tensor_value_info("context", TensorProto.FLOAT, ["batch", "length", row_width]),
-            helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["batch", horizon, actions]),
-        ],
-        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, ["batch", horizon, actions])],
+        [_floats("context", context_shape), _floats("noise", chunk_shape)],
+        [_floats("actions", chunk_shape)],
         [
             *project.graph.initializer,
             *step.graph.initializer,
@@ -160,6 +174,28 @@ def _join(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=project.ir_version)
     onnx.checker.check_model(model)
     return model
+
+
+def _loop_body(step: onnx.GraphProto, chunk_shape: Sequence[int | str]) -> onnx.GraphProto:
+    """The loop's body: iteration number, whether to go on, noisy chunks → whether to go on, next chunks."""
+    return helper.make_graph(
+        [
+            helper.make_node("Reshape", ["iteration", "one_element"], ["index"]),
+            helper.make_node("Identity", ["go_on_in"], ["go_on_out"]),
+            *step.node,
+        ],
+        "denoising_step",
+        [
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on_in", TensorProto.BOOL, []),
+            _floats("noisy", chunk_shape),
+        ],
+        [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []), _floats("next", chunk_shape)],
+    )
+
+
+def _floats(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
 
 def _prefix_names(graph: onnx.GraphProto, prefix: str, keep: set[str]) -> None:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.engine import Denoiser, Encoder
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.manifest import PolicySpec
 from policy_server.runtime.preprocessing import preprocess
 
 TOLERANCE = 1e-4
@@ -26,36 +28,49 @@ class Parity:
     chunk: float
 
 
-def measure_parity(policy: DiffusionPolicy, bundle: Bundle, *, trials: int = 8, seed: int = 0) -> Parity:
-    """Compare torch and ONNX Runtime on random pictures, joints near the training data, and random noise."""
+def measure_parity(
+    policy: DiffusionPolicy, bundle: Bundle, *, trials: int = 8, candidates: int = 2, seed: int = 0
+) -> Parity:
+    """Compare torch and ONNX Runtime on random pictures, states near the training data, and the random noise of some candidates."""
     generator = np.random.default_rng(seed)
-    encoder, denoiser, spec = Encoder(bundle), Denoiser(bundle), bundle.spec
-    scaling = policy.scaling
+    encoder = Encoder(bundle) if bundle.spec.cameras else None
+    denoiser = Denoiser(bundle)
     embedding_error = chunk_error = 0.0
     for _ in range(trials):
-        rows = []
-        for _ in range(spec.history.length):
-            images = {
-                c.name: generator.integers(0, 256, (c.source_height, c.source_width, 3), dtype=np.uint8)
-                for c in spec.cameras
-            }
-            embedding = encoder.encode(images)
-            with torch.no_grad():
-                pixels = {c.name: torch.from_numpy(preprocess(images[c.name], c))[None] for c in spec.cameras}
-                expected = policy.encode(pixels)[0].numpy()
-            embedding_error = max(embedding_error, float(np.abs(embedding - expected).max()))
-            joints = (
-                generator.standard_normal(policy.proprioception) * scaling.proprioception_std.numpy()
-                + scaling.proprioception_mean.numpy()
-            )
-            rows.append(np.concatenate([embedding, joints]))
-        ages_s = np.array(spec.history.offsets_ticks)[:, None] / spec.rate_hz
-        context = np.concatenate([ages_s, np.stack(rows)], axis=1).astype(np.float32)
-        noise = generator.standard_normal(denoiser.chunk_shape).astype(np.float32)
+        context = _random_context(policy, bundle.spec, generator)
+        if encoder is not None:
+            embeddings, difference = _encode_both(policy, bundle.spec, encoder, generator)
+            embedding_error = max(embedding_error, difference)
+            context[:, 1 : 1 + embeddings.shape[1]] = embeddings
+        noise = generator.standard_normal((candidates, *denoiser.chunk_shape)).astype(np.float32)
         with torch.no_grad():
-            expected = policy.sample(torch.from_numpy(context)[None], torch.from_numpy(noise)[None])[0].numpy()
-        chunk_error = max(chunk_error, float(np.abs(denoiser.sample(context, noise) - expected).max()))
+            expected = policy.sample(torch.from_numpy(context)[None], torch.from_numpy(noise)).numpy()
+        chunk_error = max(chunk_error, float(np.abs(denoiser.sample_many(context, noise) - expected).max()))
     return Parity(embedding_error, chunk_error)
+
+
+def _random_context(policy: DiffusionPolicy, spec: PolicySpec, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Rows (T, D) with the slots' ages, states near the training data, and no embedding yet."""
+    context = np.zeros((spec.history.length, spec.row_width), np.float32)
+    context[:, 0] = np.array(spec.history.offsets_ticks) / spec.rate_hz
+    spread = generator.standard_normal((spec.history.length, policy.states))
+    context[:, -policy.states :] = spread * policy.scaling.state_std.numpy() + policy.scaling.state_mean.numpy()
+    return context
+
+
+def _encode_both(
+    policy: DiffusionPolicy, spec: PolicySpec, encoder: Encoder, generator: np.random.Generator
+) -> tuple[NDArray[np.float32], float]:
+    """The bundle's embeddings (T, E) of random pictures, and the largest difference from torch's."""
+    frames = [
+        {c.name: generator.integers(0, 256, (c.source_height, c.source_width, 3), dtype=np.uint8) for c in spec.cameras}
+        for _ in range(spec.history.length)
+    ]
+    embeddings = np.stack([encoder.encode(images) for images in frames])
+    pixels = {c.name: np.stack([preprocess(images[c.name], c) for images in frames]) for c in spec.cameras}
+    with torch.no_grad():
+        expected = policy.encode({name: torch.from_numpy(batch) for name, batch in pixels.items()}).numpy()
+    return embeddings, float(np.abs(embeddings - expected).max())
 
 
 def check_parity(parity: Parity) -> None:

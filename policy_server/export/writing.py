@@ -1,5 +1,6 @@
 """Write a bundle from a trained policy."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -12,27 +13,35 @@ from policy_server.export.parity import Parity, check_parity, measure_parity
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.bundle import DENOISER_FILE, ENCODER_FILE, load_bundle, write_manifest
 from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.verification import check_candidates
 
 
 def write_bundle(policy: DiffusionPolicy, spec: PolicySpec, folder: Path, training: dict[str, Any]) -> Parity:
-    """Export both graphs and the manifest, check parity, and only then put the folder in place.
+    """Export the graphs (no encoder for a policy without cameras) and the manifest, check parity, and only then put the folder in place.
 
     Raises:
         ParityError: the exported graphs do not answer what torch answers; nothing is left in ``folder``.
+        VerificationError: the spec asks for several candidates, which this policy cannot verify.
     """
+    spec = _with_scales(spec, policy)
+    check_candidates(spec, spec.verification.candidates)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     policy.eval()
-    sizes = [(camera.height, camera.width) for camera in spec.cameras]
-    onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
-    denoiser = export_denoiser(
-        policy, spec.history.length, spec.row_width, spec.action.horizon, len(spec.action.joints)
-    )
-    onnx.save(denoiser, partial / DENOISER_FILE)
+    if spec.cameras:
+        sizes = [(camera.height, camera.width) for camera in spec.cameras]
+        onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
+    onnx.save(export_denoiser(policy, spec), partial / DENOISER_FILE)
     write_manifest(partial, spec, training)
     parity = measure_parity(policy, load_bundle(partial))
     check_parity(parity)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return parity
+
+
+def _with_scales(spec: PolicySpec, policy: DiffusionPolicy) -> PolicySpec:
+    """The spec with the scales in which the policy learned its actions, by which candidates are compared at run time."""
+    scales = tuple(round(float(scale), 6) for scale in policy.scaling.action_half_range.amax(0))
+    return dataclasses.replace(spec, verification=dataclasses.replace(spec.verification, scales=scales))

@@ -1,22 +1,15 @@
-"""Cross-attention from the action sequence to the observation history."""
+"""Attention of the action sequence to the observation history, and to itself."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class KeysValues:
-    """What one block reads of the context.
-
-    ``keys`` (B, heads, width / heads, tokens), transposed and scaled for the product with the queries;
-    ``values`` (B, heads, tokens, width / heads).
-    """
-
-    keys: Tensor
-    values: Tensor
+def mask_bias(seen: Tensor) -> Tensor:
+    """What is added to the scores: 0 where ``seen`` (bool, any shape) is true, -inf where it is false."""
+    return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -math.inf)
 
 
 class CrossAttention(nn.Module):
@@ -40,29 +33,50 @@ class CrossAttention(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
         )
 
-    def project(self, tokens: Tensor) -> KeysValues:
-        """Tokens (B, N, token_width) → their keys and values for this block."""
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N), scaled for the product with the queries, and values
+        (B, heads, N, width / heads)."""
         keys, values = self.key_value(self.token_norm(tokens)).chunk(2, dim=-1)
-        return KeysValues(
-            self._split(keys).transpose(-1, -2).contiguous() * self.scale, self._split(values).contiguous()
-        )
+        keys = split_heads(keys, self.heads).transpose(-1, -2).contiguous() * self.scale
+        return keys, split_heads(values, self.heads).contiguous()
 
-    def forward(self, x: Tensor, history: KeysValues, step_token: Tensor) -> Tensor:
-        """``x`` (B, H, width); ``step_token`` (B, 1, token_width)."""
-        step = self.project(step_token)
-        query = self._split(self.query(self.query_norm(x)))
-        weights = torch.cat([query @ history.keys, query @ step.keys], dim=-1).softmax(dim=-1)
-        attended = weights[..., :-1] @ history.values + weights[..., -1:] * step.values
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step_token: Tensor) -> Tensor:
+        """Queries ``x`` (B, H, width) read the history and the step, which every query sees.
+
+        Args:
+            memory: keys and values from ``project``, then, where not all is seen, a bias (B or 1, 1, H or 1, T) for the scores.
+            step_token: (B or 1, 1, token_width).
+        """
+        keys, values, *bias = memory
+        step_key, step_value = self.project(step_token)
+        query = split_heads(self.query(self.query_norm(x)), self.heads)
+        scores = query @ keys + bias[0] if bias else query @ keys
+        weights = torch.cat([scores, query @ step_key], dim=-1).softmax(dim=-1)
+        attended = weights[..., :-1] @ values + weights[..., -1:] * step_value
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.feed_forward(x)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+class CausalSelfAttention(nn.Module):
+    """Pre-norm self-attention, residual: (B, H, width) → the same; a position reads itself and those before it."""
+
+    causal: Tensor
+
+    def __init__(self, width: int, heads: int, length: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = 1 / math.sqrt(width // heads)
+        self.norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.register_buffer("causal", mask_bias(torch.ones(length, length, dtype=torch.bool).tril()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (split_heads(part, self.heads) for part in self.query_key_value(self.norm(x)).chunk(3, -1))
+        weights = (query @ key.transpose(-1, -2) * self.scale + self.causal).softmax(dim=-1)
+        return x + self.out((weights @ value).transpose(1, 2).flatten(2))
 
 
-def sinusoidal(position: Tensor, width: int, longest: float = 1000.0) -> Tensor:
-    """Sinusoidal encoding of real-valued positions (...,) → (..., width); sines first, then cosines."""
-    half = width // 2
-    frequencies = torch.exp(-math.log(longest) * torch.arange(half, device=position.device) / (half - 1))
-    angles = position[..., None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, width) → (B, heads, N, width / heads)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -7,9 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from policy_server.runtime.errors import ConfigurationError
+
 Prediction = Literal["noise", "clean"]
 
 LIMIT = 1.0  # scaled actions lie in [-1, 1]; the predicted clean chunk is clipped there
+
+# A predicted noise becomes a clean chunk by a division by sqrt(alpha). Sampling begins where that does not blow rounding errors up
+# to the size of the chunk, which at the very noisiest steps it does; there the chunk is still a thousandth of the variance.
+_LEAST_ALPHA_FOR_NOISE = 5e-4
 
 
 def squared_cosine_alphas(steps: int, largest_beta: float = 0.999) -> Tensor:
@@ -23,7 +29,11 @@ def squared_cosine_alphas(steps: int, largest_beta: float = 0.999) -> Tensor:
 
 
 class Diffusion(nn.Module):
-    """The schedule's tables: noising for training and the DDIM update for sampling."""
+    """The schedule's tables: noising for training and the DDIM update for sampling, in any number of steps.
+
+    Raises:
+        ConfigurationError: no steps, or more to sample than to train.
+    """
 
     alphas: Tensor
     sampling_steps: Tensor
@@ -32,10 +42,15 @@ class Diffusion(nn.Module):
 
     def __init__(self, training_steps: int = 100, sampling_steps: int = 10, prediction: Prediction = "noise") -> None:
         super().__init__()
+        if not 1 <= sampling_steps <= training_steps:
+            raise ConfigurationError(
+                f"{sampling_steps} sampling steps of {training_steps} training steps: give 1 to {training_steps}"
+            )
         self.prediction = prediction
         alphas = squared_cosine_alphas(training_steps)
-        # Trailing spacing: sampling begins at the noisiest step, e.g. 99, 89, ..., 9.
-        steps = torch.arange(sampling_steps, 0, -1, dtype=torch.float64) * training_steps / sampling_steps
+        # Trailing spacing: sampling begins at the noisiest step, e.g. 99, 89, ..., 9, and so does a single step.
+        usable = training_steps if prediction == "clean" else max(1, int((alphas >= _LEAST_ALPHA_FOR_NOISE).sum()))
+        steps = torch.arange(sampling_steps, 0, -1, dtype=torch.float64) * usable / sampling_steps
         indices = (steps.round().long() - 1).clamp(min=0)
         at = alphas[indices]
         previous = torch.cat([at[1:], torch.ones(1, dtype=torch.float64)])

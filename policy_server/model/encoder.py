@@ -2,19 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import CameraSpec
+
+Head = Literal["flatten", "spatial_softmax", "pooled"]
+GROUPS = 8
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Widths per stage (each halves the picture) and the embedding's width per camera."""
+    """Widths per stage (each halves the picture) and the embedding's width per camera.
+
+    ``head``: what becomes of the last feature map before it is projected to the embedding. ``flatten`` keeps what is seen and where,
+    with weights per place; ``spatial_softmax`` keeps where each channel sees most (arXiv 1504.00702, section 4.2); ``pooled`` keeps
+    each channel's mean, whatever the place.
+    """
 
     widths: tuple[int, ...] = (16, 32, 64)
     embedding_dim: int = 96
+    head: Head = "flatten"
 
 
 class ResidualBlock(nn.Module):
@@ -24,10 +35,10 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1),
-            nn.GroupNorm(8, channels_out),
+            nn.GroupNorm(GROUPS, channels_out),
             nn.ReLU(),
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
-            nn.GroupNorm(8, channels_out),
+            nn.GroupNorm(GROUPS, channels_out),
         )
         self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride=2)
 
@@ -35,20 +46,34 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.convolutions(x) + self.shortcut(x))
 
 
-class CameraEncoder(nn.Module):
-    """One camera's pictures, uint8 (B, H, W, 3) → float32 (B, embedding_dim), layer-normalised.
+class SpatialSoftmax(nn.Module):
+    """Feature map (B, C, h, w) → where each channel is strongest on average, (B, 2 C): x then y, -1 left or top to 1."""
 
-    The last feature map is flattened, not pooled: a fixed camera needs both what is seen and where.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_temperature = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[-2:]
+        weights = (
+            (features.flatten(2) * torch.exp(-self.log_temperature)).softmax(dim=-1).unflatten(-1, (height, width))
+        )
+        x = (weights.sum(2) * torch.linspace(-1, 1, width, device=features.device)).sum(-1)
+        y = (weights.sum(3) * torch.linspace(-1, 1, height, device=features.device)).sum(-1)
+        return torch.cat([x, y], dim=-1)
+
+
+class CameraEncoder(nn.Module):
+    """One camera's pictures, uint8 (B, H, W, 3) → float32 (B, embedding_dim), layer-normalised."""
 
     def __init__(self, height: int, width: int, config: EncoderConfig) -> None:
         super().__init__()
         first, *others = config.widths
-        self.stem = nn.Sequential(nn.Conv2d(3, first, 5, stride=2, padding=2), nn.GroupNorm(8, first), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(3, first, 5, stride=2, padding=2), nn.GroupNorm(GROUPS, first), nn.ReLU())
         self.blocks = nn.Sequential(*[ResidualBlock(a, b) for a, b in zip(config.widths, others, strict=False)])
         shrink = 2 ** len(config.widths)
-        features = config.widths[-1] * -(-height // shrink) * -(-width // shrink)
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(features, config.embedding_dim))
+        reduce, features = _reduction(config, -(-height // shrink), -(-width // shrink))
+        self.head = nn.Sequential(reduce, nn.Linear(features, config.embedding_dim))
         self.normalise = nn.LayerNorm(config.embedding_dim)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -57,7 +82,7 @@ class CameraEncoder(nn.Module):
 
 
 class ObservationEncoder(nn.Module):
-    """All cameras of one tick → one embedding (B, E), E = cameras x embedding_dim, in the order of the spec."""
+    """All cameras of one tick → one embedding (B, E), E = cameras x embedding_dim, in the order of the spec; E may be 0."""
 
     def __init__(self, cameras: Sequence[CameraSpec], config: EncoderConfig) -> None:
         super().__init__()
@@ -67,3 +92,21 @@ class ObservationEncoder(nn.Module):
 
     def forward(self, images: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([e(images[name]) for name, e in zip(self.camera_names, self.encoders, strict=True)], dim=-1)
+
+
+def check_encoder(config: EncoderConfig) -> None:
+    """Raises ConfigurationError when such an encoder cannot be built."""
+    if not config.widths or any(width < 1 or width % GROUPS for width in config.widths):
+        raise ConfigurationError(f"model.encoder.widths {list(config.widths)}: give one or more multiples of {GROUPS}")
+    if config.embedding_dim < 2:
+        raise ConfigurationError(f"model.encoder.embedding_dim {config.embedding_dim}: give 2 or more")
+
+
+def _reduction(config: EncoderConfig, height: int, width: int) -> tuple[nn.Module, int]:
+    """What the head does with the last map of height x width, and how many numbers are left."""
+    channels = config.widths[-1]
+    if config.head == "spatial_softmax":
+        return SpatialSoftmax(), 2 * channels
+    if config.head == "pooled":
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+    return nn.Flatten(), channels * height * width

@@ -1,13 +1,18 @@
-"""Conditional 1-D UNet over the action chunk with cross-attention to the history (arXiv 2606.16447, "UNet + cross-attention")."""
+"""Conditional 1-D UNet over the action chunk (arXiv 2606.16447); what conditions its blocks is given to it."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from policy_server.model.attention import CrossAttention, KeysValues, sinusoidal
+from policy_server.runtime.errors import ConfigurationError
+
+GROUPS = 8
+
+Condition = TypeVar("Condition", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -24,62 +29,55 @@ class ConvolutionBlock(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
         super().__init__(
-            nn.Conv1d(channels_in, channels_out, kernel, padding=kernel // 2), nn.GroupNorm(8, channels_out), nn.SiLU()
+            nn.Conv1d(channels_in, channels_out, kernel, padding=kernel // 2),
+            nn.GroupNorm(GROUPS, channels_out),
+            nn.SiLU(),
         )
 
 
-class ConditionalBlock(nn.Module):
-    """Convolution → cross-attention → convolution → + residual. Input and output (B, channels, length)."""
+class ConditionalBlock(nn.Module, Generic[Condition]):
+    """Convolution → condition → convolution → + residual. Input and output (B, channels, length)."""
 
-    def __init__(self, channels_in: int, channels_out: int, token_width: int, config: UnetConfig) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, condition: Condition) -> None:
         super().__init__()
-        self.first = ConvolutionBlock(channels_in, channels_out, config.kernel)
-        self.attention = CrossAttention(channels_out, token_width, config.heads)
-        self.second = ConvolutionBlock(channels_out, channels_out, config.kernel)
+        self.first = ConvolutionBlock(channels_in, channels_out, kernel)
+        self.condition = condition
+        self.second = ConvolutionBlock(channels_out, channels_out, kernel)
         self.shortcut = nn.Conv1d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
-    def forward(self, x: Tensor, history: KeysValues, step_token: Tensor) -> Tensor:
-        h = self.first(x)
-        h = self.attention(h.transpose(1, 2), history, step_token).transpose(1, 2)
-        return self.second(h) + self.shortcut(x)
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Tensor) -> Tensor:
+        return self.second(self.condition(self.first(x), memory, step)) + self.shortcut(x)
 
 
 class BlockPair(nn.ModuleList):
     """The two conditional blocks of one level."""
 
-    def __init__(self, channels_in: int, channels_out: int, token_width: int, config: UnetConfig) -> None:
-        first = ConditionalBlock(channels_in, channels_out, token_width, config)
-        super().__init__([first, ConditionalBlock(channels_out, channels_out, token_width, config)])
-
-    def forward(self, x: Tensor, history: Sequence[KeysValues], step_token: Tensor) -> Tensor:
-        """``history``: keys and values of the first and of the second block."""
-        for block, keys_values in zip(self, history, strict=True):
-            x = block(x, keys_values, step_token)
+    def forward(self, x: Tensor, memories: Iterator[Sequence[Tensor]], step: Tensor) -> Tensor:
+        """Each block takes the next of ``memories``."""
+        for block in self:
+            x = block(x, next(memories), step)
         return x
 
 
-class CrossAttentionUnet(nn.Module):
-    """Predicts the noise of an action chunk from the noisy chunk, the diffusion step and the context.
+class ConditionalUnet(nn.Module, Generic[Condition]):
+    """Noisy chunk (B, H, A) → prediction (B, H, A), H a multiple of 2^(levels - 1).
 
-    Shapes: context (B, T, 1 + F) with age in ticks first; chunk (B, H, A), H a multiple of 2^(levels - 1).
-    One token per observation, projected once to the first width, plus a sinusoidal encoding of its age; the diffusion step
-    is one extra token without position. No causal mask: every action sees the whole history.
+    Args:
+        condition: makes the module that conditions a block of so many channels; called as ``condition(x (B, channels, length),
+            memory of this block, step)``.
     """
 
-    def __init__(self, row_features: int, action_dim: int, config: UnetConfig) -> None:
+    def __init__(self, action_dim: int, config: UnetConfig, condition: Callable[[int], Condition]) -> None:
         super().__init__()
-        widths, token_width = config.widths, config.widths[0]
-        self.token_width = token_width
-        self.tokens = nn.Linear(row_features, token_width)
-        self.step = nn.Sequential(
-            nn.Linear(token_width, 4 * token_width), nn.SiLU(), nn.Linear(4 * token_width, token_width)
-        )
+        widths = config.widths
+
+        def block(channels_in: int, channels_out: int) -> ConditionalBlock[Condition]:
+            return ConditionalBlock(channels_in, channels_out, config.kernel, condition(channels_out))
 
         def pair(channels_in: int, channels_out: int) -> BlockPair:
-            return BlockPair(channels_in, channels_out, token_width, config)
+            return BlockPair([block(channels_in, channels_out), block(channels_out, channels_out)])
 
-        steps_down = list(zip((action_dim, *widths), widths, strict=False))
-        self.down = nn.ModuleList([pair(a, b) for a, b in steps_down])
+        self.down = nn.ModuleList([pair(a, b) for a, b in zip((action_dim, *widths), widths, strict=False)])
         self.shrink = nn.ModuleList([nn.Conv1d(w, w, 3, stride=2, padding=1) for w in widths[:-1]])
         self.middle = pair(widths[-1], widths[-1])
         steps_up = [(2 * b, a) for a, b in itertools.pairwise(widths)][::-1]
@@ -89,24 +87,35 @@ class CrossAttentionUnet(nn.Module):
             ConvolutionBlock(widths[0], widths[0], config.kernel), nn.Conv1d(widths[0], action_dim, 1)
         )
 
-    def project(self, context: Tensor) -> list[KeysValues]:
-        """Keys and values of every block, in the order in which ``forward`` meets them: all that depends on the context alone."""
-        tokens = self.tokens(context[..., 1:]) + sinusoidal(context[..., 0], self.token_width)
-        pairs = (*self.down, self.middle, *self.up)
-        return [block.attention.project(tokens) for pair in pairs for block in pair.children()]
+    def conditions(self) -> list[Condition]:
+        """The blocks' conditioning modules, in the order in which ``forward`` meets them."""
+        blocks = (block for pair in (*self.down, self.middle, *self.up) for block in pair.children())
+        return [block.condition for block in blocks if isinstance(block, ConditionalBlock)]
 
-    def forward(self, noisy: Tensor, step: Tensor, history: Sequence[KeysValues]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` float (B,) or (1,) of the training schedule, ``history`` from ``project`` → noise (B, H, A)."""
-        step_token = self.step(sinusoidal(step, self.token_width))[:, None].expand(noisy.shape[0], -1, -1)
-        per_pair = iter([history[i : i + 2] for i in range(0, len(history), 2)])
+    def forward(self, noisy: Tensor, memories: Sequence[Sequence[Tensor]], step: Tensor) -> Tensor:
+        """``memories``: what each block's condition reads of the context, in the order of ``conditions``."""
+        per_block = iter(memories)
         x = noisy.transpose(1, 2)
         skips = []
         for level, pair in enumerate(self.down):
-            x = pair(x, next(per_pair), step_token)
+            x = pair(x, per_block, step)
             skips.append(x)  # the first level's is not read: the published UNet ends its upward path one level earlier
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-        x = self.middle(x, next(per_pair), step_token)
+        x = self.middle(x, per_block, step)
         for pair, grow in zip(self.up, self.grow, strict=True):
-            x = grow(pair(torch.cat([x, skips.pop()], dim=1), next(per_pair), step_token))
+            x = grow(pair(torch.cat([x, skips.pop()], dim=1), per_block, step))
         return self.out(x).transpose(1, 2)
+
+
+def check_unet(config: UnetConfig, horizon: int) -> None:
+    """Raises ConfigurationError when such a UNet cannot be built, or not over a chunk of ``horizon`` rows."""
+    if not config.widths or any(width < 1 or width % GROUPS for width in config.widths):
+        raise ConfigurationError(f"model.unet.widths {list(config.widths)}: give one or more multiples of {GROUPS}")
+    if config.kernel < 1 or config.kernel % 2 == 0:
+        raise ConfigurationError(f"model.unet.kernel {config.kernel}: give an odd number")
+    levels = 2 ** (len(config.widths) - 1)
+    if horizon % levels:
+        raise ConfigurationError(
+            f"chunk of {horizon} steps: must be a multiple of {levels} for {len(config.widths)} UNet widths"
+        )

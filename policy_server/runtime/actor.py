@@ -1,6 +1,7 @@
 """Context in, action chunk out: decides when to sample anew and when the standing plan goes on."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +9,44 @@ from numpy.typing import NDArray
 from policy_server.runtime.actions import ActionChunk
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.engine import Denoiser
-from policy_server.runtime.errors import ObservationError
+from policy_server.runtime.errors import ConfigurationError, ObservationError
 from policy_server.runtime.history import Context
+from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.verification import ExecutedActions, Verification, check_candidates, verify
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a policy is run: ticks between two samples, and candidates drawn for each."""
+
+    replan_every_ticks: int
+    candidates: int
+
+
+def schedule_of(spec: PolicySpec, replan_every_ticks: int | None, candidates: int | None) -> Schedule:
+    """The schedule with these numbers, the bundle's where they are None.
+
+    Raises:
+        ConfigurationError: a chunk would be used up before the next one is sampled.
+        VerificationError: several candidates of a policy that cannot verify them.
+    """
+    every = spec.action.replan_every_ticks if replan_every_ticks is None else replan_every_ticks
+    if not 1 <= every <= spec.action.future_steps:
+        raise ConfigurationError(
+            f"replan_every_ticks is {every}, a chunk of policy '{spec.name}' has {spec.action.future_steps} future steps: "
+            f"give 1 to {spec.action.future_steps}"
+        )
+    return Schedule(every, check_candidates(spec, spec.verification.candidates if candidates is None else candidates))
 
 
 class Actor:
-    """The acting half of a running policy: denoiser and chunk schedule of one bundle.
+    """The acting half of a running policy: denoiser, chunk schedule and self-verification of one bundle.
 
     Every context is answered: with a fresh chunk when ``replan_every_ticks`` ticks have passed since the last one, otherwise
     with the rest of the standing chunk. So an answer is also a sign of life.
+
+    A fresh chunk is the best of ``candidates``, by what was executed before (``verification.py``); with nothing executed yet a
+    single one is drawn. Both numbers are the bundle's where they are None, and raise as ``schedule_of`` does.
     """
 
     def __init__(
@@ -27,17 +57,22 @@ class Actor:
         threads: int = 1,
         noise_seed: int = 0,
         replan_every_ticks: int | None = None,
+        candidates: int | None = None,
     ) -> None:
         self._spec = bundle.spec
-        self._denoiser = Denoiser(bundle, provider=provider, threads=threads)
+        self.schedule = schedule_of(bundle.spec, replan_every_ticks, candidates)
+        self._scales = np.array(bundle.spec.verification.scales, np.float32)
+        self._executed = ExecutedActions(bundle.spec.period_ns, bundle.spec.action.past_steps)
+        self._denoiser = Denoiser(bundle, provider=provider, threads=threads, candidates=self.schedule.candidates)
         self._noise_seed = noise_seed
-        self._replan_every_ticks = replan_every_ticks or bundle.spec.action.replan_every_ticks
         self.last_network_ns = 0
         self.clear()
 
     def clear(self) -> None:
-        """Drop the standing plan and begin the noise sequence anew."""
+        """Drop the standing plan, forget what was executed, and begin the noise sequence anew."""
         self._plan: ActionChunk | None = None
+        self._executed.clear()
+        self.last_verification: Verification | None = None
         self._samples_drawn = 0
 
     def answer(self, context: Context) -> ActionChunk:
@@ -55,25 +90,38 @@ class Actor:
         if self._is_due(context.stamp_ns):
             self._plan = self._sample(context)
         assert self._plan is not None
-        return self._plan.remaining(context.stamp_ns)
+        chunk = self._plan.remaining(context.stamp_ns)
+        self._executed.add(context.stamp_ns, chunk.positions[0])
+        return chunk
 
     def _is_due(self, stamp_ns: int) -> bool:
         if self._plan is None:
             return True
-        return round((stamp_ns - self._plan.stamp_ns) / self._spec.period_ns) >= self._replan_every_ticks
+        return round((stamp_ns - self._plan.stamp_ns) / self._spec.period_ns) >= self.schedule.replan_every_ticks
 
     def _sample(self, context: Context) -> ActionChunk:
-        noise = draw_noise(self._noise_seed, self._samples_drawn, self._denoiser.chunk_shape)
+        action = self._spec.action
+        executed = self._executed.before(context.stamp_ns)
+        noise = self._draw_candidates(self.schedule.candidates if len(executed) else 1)
         start_ns = time.perf_counter_ns()
-        actions = self._denoiser.sample(context.rows, noise)
+        candidates = self._denoiser.sample_many(context.rows, noise)
         self.last_network_ns = time.perf_counter_ns() - start_ns
         self._samples_drawn += 1
-        action = self._spec.action
-        return ActionChunk(context.stamp_ns, self._spec.period_ns, action.joints, actions[action.past_steps :])
+        self.last_verification = (
+            verify(candidates, action.past_steps, executed, self._scales) if len(candidates) > 1 else None
+        )
+        chosen = candidates[self.last_verification.chosen if self.last_verification else 0]
+        return ActionChunk(context.stamp_ns, self._spec.period_ns, action.joints, chosen[action.past_steps :])
+
+    def _draw_candidates(self, count: int) -> NDArray[np.float32]:
+        shape = self._denoiser.chunk_shape
+        return np.stack(
+            [draw_noise(self._noise_seed, self._samples_drawn, shape, candidate) for candidate in range(count)]
+        )
 
 
-def draw_noise(seed: int, index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Standard normal noise of the ``index``-th sample since the last reset; the same on every machine."""
-    # The index goes into the counter's highest word, so that the streams of two samples never overlap.
-    generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
+def draw_noise(seed: int, index: int, shape: tuple[int, int], candidate: int = 0) -> NDArray[np.float32]:
+    """Standard normal noise of a candidate of the ``index``-th sample since the last reset; the same on every machine."""
+    # Index and candidate go into the counter's highest words, so that no two streams ever overlap.
+    generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, candidate, index]))
     return generator.standard_normal(shape, dtype=np.float32)

@@ -1,4 +1,7 @@
-"""The bundle: a folder with ``manifest.yaml``, ``encoder.onnx`` and ``denoiser.onnx``, refused when anything does not fit."""
+"""The bundle: a folder with ``manifest.yaml``, ``denoiser.onnx`` and, for a policy with cameras, ``encoder.onnx``.
+
+It is refused when anything does not fit.
+"""
 
 import dataclasses
 import hashlib
@@ -19,7 +22,7 @@ DENOISER_FILE = "denoiser.onnx"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are the ones that were written."""
+    """A bundle whose files are the ones that were written. Only one of a policy with cameras has an encoder."""
 
     path: Path
     manifest: Manifest
@@ -45,8 +48,8 @@ def load_bundle(path: str | Path) -> Bundle:
     """Read and verify a bundle.
 
     Raises:
-        BundleError: the folder or a file is missing, a file's sha256 or the manifest's hash differs, or the manifest's schema
-            or keys are not those of this version.
+        BundleError: the folder or a file is missing, a file's sha256 or the manifest's hash differs, the manifest's schema or
+            keys are not those of this version, or cameras, embedding and encoder do not belong together.
     """
     folder = Path(path)
     if not (folder / MANIFEST_FILE).is_file():
@@ -54,9 +57,7 @@ def load_bundle(path: str | Path) -> Bundle:
             f"no bundle at '{folder}' ({MANIFEST_FILE} is missing): give the folder that the export wrote"
         )
     manifest = _read_manifest(folder / MANIFEST_FILE)
-    for name in (ENCODER_FILE, DENOISER_FILE):
-        if name not in manifest.files:
-            raise BundleError(f"bundle '{folder}': the manifest lists no {name}: export it again")
+    _check_parts(folder, manifest)
     for name, expected in manifest.files.items():
         file = folder / name
         if not file.is_file():
@@ -81,6 +82,21 @@ def write_manifest(folder: Path, policy: PolicySpec, training: dict[str, Any]) -
 def sha256_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_parts(folder: Path, manifest: Manifest) -> None:
+    """Cameras, embedding and encoder come together or not at all."""
+    has_cameras, embedding_dim = bool(manifest.policy.cameras), manifest.policy.history.embedding_dim
+    for name in (ENCODER_FILE, DENOISER_FILE) if has_cameras else (DENOISER_FILE,):
+        if name not in manifest.files:
+            raise BundleError(f"bundle '{folder}': the manifest lists no {name}: export it again")
+    if not has_cameras and ENCODER_FILE in manifest.files:
+        raise BundleError(f"bundle '{folder}': the policy has no camera but an {ENCODER_FILE}: export it again")
+    if has_cameras != (embedding_dim > 0):
+        raise BundleError(
+            f"bundle '{folder}': {len(manifest.policy.cameras)} cameras do not go with an embedding of width {embedding_dim}: "
+            "export it again"
+        )
 
 
 def _read_manifest(file: Path) -> Manifest:

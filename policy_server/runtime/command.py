@@ -1,7 +1,10 @@
 """How every command ends: one line for an error that the user can mend, a clean exit on Ctrl-C."""
 
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from policy_server.runtime.errors import PolicyError
@@ -20,6 +23,18 @@ def run_command(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Within, SIGINT and SIGTERM only raise a flag, so that long work can end in good order; what is given tells whether it is up."""
+    raised = threading.Event()
+    kept = {number: signal.signal(number, lambda *_: raised.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield raised.is_set
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _print_error(error: BaseException) -> None:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -13,11 +14,14 @@ from policy_server.runtime.errors import ConfigurationError
 
 T = TypeVar("T")
 
+# A dataset has thousands of small files: the parser in C is ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """The mapping in a YAML file; a missing, unreadable or non-mapping file raises ConfigurationError."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_LOADER)
     except FileNotFoundError:
         raise ConfigurationError(f"no file '{path}': give the path of an existing YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -50,7 +54,7 @@ def build(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     """
     _refuse_unknown_keys(cls, values, source, prefix="")
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        return _adapter(cls).validate_python(dict(values))  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -76,6 +80,11 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(cls)
+
+
 def _refuse_unknown_keys(cls: Any, values: Any, source: str, prefix: str) -> None:
     if not dataclasses.is_dataclass(cls) or not isinstance(values, Mapping):
         return
@@ -90,3 +99,6 @@ def _refuse_unknown_keys(cls: Any, values: Any, source: str, prefix: str) -> Non
         if item_types and isinstance(value, list | tuple):
             for item in value:
                 _refuse_unknown_keys(item_types[0], item, source, f"{prefix}{key}[].")
+        elif item_types and get_origin(hints[key]) is dict and isinstance(value, Mapping):
+            for name, item in value.items():
+                _refuse_unknown_keys(item_types[0], item, source, f"{prefix}{key}.{name}.")

@@ -79,19 +79,33 @@ class Encoder:
 
 
 class Denoiser:
-    """Context and noise → action chunk; the whole sampler and the scaling are one graph. Warmed up on construction."""
+    """Context and noise → action chunk; the whole sampler and the scaling are one graph.
 
-    def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1) -> None:
+    Warmed up on construction, for one candidate and for ``candidates``.
+    """
+
+    def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1, candidates: int = 1) -> None:
         spec = bundle.spec
         self._session = open_session(bundle.denoiser_path, provider, threads)
         self.chunk_shape = (spec.action.horizon, len(spec.action.joints))
         self._check_shapes(bundle)
+        batch = {item.name: item.shape[0] for item in self._session.get_inputs()}
+        # A graph that has one batch axis for both wants a copy of the context for each candidate.
+        self._context_is_shared = batch["context"] != batch["noise"]
         context = np.zeros((spec.history.length, spec.row_width), np.float32)
-        self.sample(context, np.zeros(self.chunk_shape, np.float32))
+        for count in {1, candidates}:
+            self.sample_many(context, np.zeros((count, *self.chunk_shape), np.float32))
 
     def sample(self, context: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Context float32 (T, D) and noise float32 (H, A) → joint targets float32 (H, A), rad and m, past rows first."""
-        return self._session.run(["actions"], {"context": context[None], "noise": noise[None]})[0][0]
+        return self.sample_many(context, noise[None])[0]
+
+    def sample_many(self, context: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """N candidates of one context in one call: context float32 (T, D), noise float32 (N, H, A) → float32 (N, H, A)."""
+        rows = context[None]
+        if not self._context_is_shared:
+            rows = np.broadcast_to(rows, (len(noise), *context.shape))
+        return self._session.run(["actions"], {"context": rows, "noise": noise})[0]
 
     def _check_shapes(self, bundle: Bundle) -> None:
         given = {item.name: item.shape for item in self._session.get_inputs()}

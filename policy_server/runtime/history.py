@@ -17,7 +17,8 @@ class Context:
 
     Attributes:
         stamp_ns: stamp of the newest observation.
-        rows: float32 (T, D), oldest first; columns: age in s, embedding, proprioception (rad, m).
+        rows: float32 (T, D), oldest first; columns: age in s, embedding, state (joints in rad and m, then
+            features).
     """
 
     stamp_ns: int

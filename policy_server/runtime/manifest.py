@@ -61,6 +61,18 @@ class SamplerSpec:
 
 
 @dataclass(frozen=True)
+class VerificationSpec:
+    """Self-verification at test time: how many candidate chunks are drawn, and in which unit their past is compared.
+
+    ``scales``: half the range of the training data's actions per action joint (rad, m), the unit in which the policy itself saw
+    them; differences are divided by it, so that a finger's millimetres and an arm's degrees weigh as they did in training.
+    """
+
+    candidates: int = 1
+    scales: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class PolicySpec:
     """Everything about a policy but its weights.
 
@@ -77,6 +89,7 @@ class PolicySpec:
     action: ActionSpec
     sampler: SamplerSpec
     features: tuple[str, ...] = ()
+    verification: VerificationSpec = field(default_factory=VerificationSpec)
 
     @property
     def state_names(self) -> tuple[str, ...]:

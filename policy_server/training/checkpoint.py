@@ -3,22 +3,28 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.configuration import TrainingConfig
 
 CHECKPOINT_FILE = "checkpoint.pt"
+BEST_FILE = "best.pt"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a run needs to go on, and that the export needs to read it."""
+    """Everything that a run needs to go on, and that the export needs to read it.
+
+    ``average`` holds the moving average of the weights; ``batches_per_step`` is over all processes; ``episodes`` is the fingerprint
+    of what it is trained on; ``pending_log`` are the results since the last line of the loss curve.
+    """
 
     step: int
     config: TrainingConfig
@@ -26,34 +32,69 @@ class Checkpoint:
     model: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[str, Any]
+    batches_per_step: int
+    episodes: str
+    pending_log: list[list[float]]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, file: str = CHECKPOINT_FILE) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{CHECKPOINT_FILE}.tmp"
-    content = {
-        "step": checkpoint.step,
-        "config": configuration.to_plain(checkpoint.config),
-        "spec": configuration.to_plain(checkpoint.spec),
-        "model": checkpoint.model,
-        "average": checkpoint.average,
-        "optimizer": checkpoint.optimizer,
-    }
+    temporary = folder / f"{file}.tmp"
+    content = dict(vars(checkpoint))
+    content["config"] = configuration.to_plain(checkpoint.config)
+    content["spec"] = configuration.to_plain(checkpoint.spec)
     torch.save(content, temporary)
-    os.replace(temporary, folder / CHECKPOINT_FILE)
+    os.replace(temporary, folder / file)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
+def load_checkpoint(folder: Path, file: str = CHECKPOINT_FILE) -> Checkpoint | None:
     """The checkpoint in ``folder``, or None when there is none. Raises ConfigurationError when it is of another version."""
-    file = folder / CHECKPOINT_FILE
-    if not file.exists():
+    path = folder / file
+    if not path.exists():
         return None
-    content = torch.load(file, map_location="cpu", weights_only=True)
+    content = torch.load(path, map_location="cpu", weights_only=True)
     try:
-        config = configuration.build(TrainingConfig, content["config"], str(file))
-        spec = configuration.build(PolicySpec, content["spec"], str(file))
-    except (KeyError, ConfigurationError) as error:
+        content["config"] = configuration.build(TrainingConfig, content["config"], str(path))
+        content["spec"] = configuration.build(PolicySpec, content["spec"], str(path))
+        return Checkpoint(**content)
+    except (KeyError, TypeError, ConfigurationError) as error:
         raise ConfigurationError(
-            f"checkpoint '{file}' is of another version ({error}): train again in another folder"
+            f"checkpoint '{path}' is of another version ({error}): train again in another folder"
         ) from None
-    return Checkpoint(content["step"], config, spec, content["model"], content["average"], content["optimizer"])
+
+
+def load_start(policy: DiffusionPolicy, run: Path) -> None:
+    """Put the averaged weights of the run in folder ``run`` into ``policy``, with its scaling, for which they were learned.
+
+    Raises:
+        ConfigurationError: there is no such run, or its networks are of another form.
+    """
+    checkpoint = load_checkpoint(run)
+    if checkpoint is None:
+        raise ConfigurationError(f"start_from: no checkpoint in '{run}': give the folder of a training run")
+    try:
+        policy.load_state_dict(checkpoint.average)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise ConfigurationError(
+            f"start_from: the run in '{run}' has other networks ({reason}): give model, cameras and chunk as it was trained with"
+        ) from None
+
+
+def choose_checkpoint(folder: Path, which: Literal["best", "last"] | None = None) -> Checkpoint:
+    """The checkpoint that did best in validation rollouts, or the last one; None takes the best where there is one.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    last = load_checkpoint(folder)
+    if last is None:
+        raise ConfigurationError(f"no checkpoint in '{folder}': train first with python -m policy_server.train")
+    if which == "last":
+        return last
+    best = load_checkpoint(folder, BEST_FILE)
+    if best is None and which == "best":
+        raise ConfigurationError(
+            f"no {BEST_FILE} in '{folder}': train with validation.every, or export the last checkpoint"
+        )
+    return best or last

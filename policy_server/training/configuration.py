@@ -1,11 +1,11 @@
 """What a training run is: one typed configuration, written into its checkpoint and its bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from policy_server.model.policy import ModelConfig
+from policy_server.model.policy import ModelConfig, check_model
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import ActionSpec, CameraSpec, HistorySpec, PolicySpec, SamplerSpec
 from policy_server.runtime.recording import CameraShape, DatasetInfo
@@ -61,7 +61,8 @@ class EncoderTraining:
     """What becomes of the image encoder.
 
     ``end_to_end`` trains it with the policy. ``frozen`` keeps ``weights``, and encodes frames as it goes; ``cached`` keeps them
-    and reads embeddings that were written once. From ``unfreeze_at_step`` on (not with ``cached``) it is trained with the rest.
+    and reads embeddings that ``policy_server.train_stages`` has written once. From ``unfreeze_at_step`` on (not with ``cached``)
+    it is trained with the rest.
     ``weights``: safetensors file to start from.
     """
 
@@ -117,10 +118,12 @@ class TrainingConfig:
 
     The policy sees ``cameras``, or, with ``features``, the dataset's features instead. ``episodes`` takes the first so many of the
     dataset (0: all); a damaged one ends the run unless ``damaged_episodes`` is ``skip``.
-    ``windows_per_episode`` windows of one episode share their frames, which are then encoded once; ``accumulate`` batches make one
-    optimizer step; ``precision`` is ``float32`` or ``bfloat16`` (autocast); ``threads`` 0 leaves the number to torch.
-    ``past_targets``: which past actions of the chunk are learned (past-token prediction, arXiv 2505.09561): all, none, or the
-    last so many.
+    ``windows_per_episode`` windows of one episode share their frames, which are then encoded once; ``accumulate`` batches of
+    every process make one optimizer step; ``precision`` is ``float32`` or ``bfloat16`` (autocast); ``threads`` 0 leaves the
+    number to torch.
+    ``past_targets``: which of the chunk's past actions are learned (past-token prediction, arXiv 2505.09561): all, none, or the
+    last so many; the others are left out of the chunk.
+    ``start_from``: folder of a run of the same networks whose averaged weights and scaling this one starts with.
     """
 
     name: str
@@ -143,6 +146,7 @@ class TrainingConfig:
     history: HistoryConfig = field(default_factory=HistoryConfig)
     past_targets: Literal["all", "none"] | int = "all"
     encoder: EncoderTraining = field(default_factory=EncoderTraining)
+    start_from: Path | None = None
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -152,13 +156,21 @@ class TrainingConfig:
 
 
 def policy_spec(config: TrainingConfig, dataset: DatasetInfo) -> PolicySpec:
-    """The policy that this configuration trains on this dataset. Raises ConfigurationError when they do not fit."""
-    levels = 2 ** (len(config.model.unet.widths) - 1)
-    horizon = config.chunk.past_steps + config.chunk.future_steps
-    if horizon % levels:
+    """The policy that this configuration trains on this dataset.
+
+    Past actions that are no targets (``past_targets``) are not in its chunk at all: rows that were never learned would disturb the
+    others while sampling.
+
+    Raises:
+        ConfigurationError: a setting is out of range, contradicts another, or does not fit the dataset.
+    """
+    check_settings(config)
+    if config.features and not dataset.features:
         raise ConfigurationError(
-            f"chunk of {horizon} steps: must be a multiple of {levels} for {len(config.model.unet.widths)} UNet widths"
+            f"features: '{config.dataset}' has none recorded: collect it again, or set features=false"
         )
+    past_steps = learned_past_steps(config)
+    check_model(config.model, past_steps + config.chunk.future_steps)
     offsets = tuple(range((config.context.length - 1) * config.context.stride_ticks, -1, -config.context.stride_ticks))
     cameras = tuple(_camera_spec(name, view, dataset.cameras) for name, view in config.cameras.items())
     return PolicySpec(
@@ -169,17 +181,130 @@ def policy_spec(config: TrainingConfig, dataset: DatasetInfo) -> PolicySpec:
         proprioception_joints=dataset.proprioception_joints,
         history=HistorySpec(offsets, config.model.encoder.embedding_dim * len(cameras)),
         action=ActionSpec(
-            dataset.action_joints, config.chunk.past_steps, config.chunk.future_steps, config.chunk.replan_every_ticks
+            dataset.action_joints, past_steps, config.chunk.future_steps, config.chunk.replan_every_ticks
         ),
         sampler=SamplerSpec("ddim", config.sampling_steps, config.diffusion_steps),
         features=dataset.features if config.features else (),
     )
 
 
+def learned_past_steps(config: TrainingConfig) -> int:
+    """How many past actions the chunk has: those of ``chunk.past_steps`` that ``past_targets`` asks for."""
+    if isinstance(config.past_targets, int):
+        return config.past_targets
+    return config.chunk.past_steps if config.past_targets == "all" else 0
+
+
+def check_settings(config: TrainingConfig) -> None:
+    """Raises ConfigurationError naming the first setting that is out of range or contradicts another."""
+    for refused, reason in (
+        *_out_of_range(config),
+        *_contradictions_of_pictures(config),
+        *_contradictions_of_windows(config),
+    ):
+        if refused:
+            raise ConfigurationError(reason)
+
+
+def _out_of_range(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+    """(whether it is refused, why) for each number."""
+    at_least = {
+        "steps": (config.steps, 1),
+        "batch_windows": (config.batch_windows, 1),
+        "windows_per_episode": (config.windows_per_episode, 1),
+        "accumulate": (config.accumulate, 1),
+        "checkpoint_every": (config.checkpoint_every, 1),
+        "episodes": (config.episodes, 0),
+        "threads": (config.threads, 0),
+        "seed": (config.seed, 0),
+        "context.length": (config.context.length, 1),
+        "context.stride_ticks": (config.context.stride_ticks, 1),
+        "chunk.past_steps": (config.chunk.past_steps, 0),
+        "chunk.future_steps": (config.chunk.future_steps, 1),
+        "chunk.replan_every_ticks": (config.chunk.replan_every_ticks, 1),
+        "diffusion_steps": (config.diffusion_steps, 1),
+        "sampling_steps": (config.sampling_steps, 1),
+        "history.shortest": (config.history.shortest, 1),
+        "validation.every": (config.validation.every, 0),
+        "augmentation.shift_pixels": (config.augmentation.shift_pixels, 0),
+        "encoder.unfreeze_at_step": (config.encoder.unfreeze_at_step or 0, 0),
+    }
+    for name, (value, least) in at_least.items():
+        yield value < least, f"{name}={value}: give {least} or more"
+    shares = {
+        "history.ramp": config.history.ramp,
+        "history.full_share": config.history.full_share,
+        "history.dropout": config.history.dropout,
+        "augmentation.brightness": config.augmentation.brightness,
+        "augmentation.contrast": config.augmentation.contrast,
+        "augmentation.saturation": config.augmentation.saturation,
+        **{f"cameras.{name}.crop": view.crop for name, view in config.cameras.items()},
+    }
+    for name, share in shares.items():
+        yield not 0.0 <= share <= 1.0, f"{name}={share}: give a number from 0 to 1"
+
+
+def _contradictions_of_pictures(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+    """(whether it is refused, why), for settings about pictures that cannot go together."""
+    encoder = config.encoder
+    augmented = config.augmentation != AugmentationConfig()
+    yield config.features and bool(config.cameras), "features=true goes without cameras: set cameras={}"
+    yield not config.features and not config.cameras, "cameras: give at least one, or set features=true"
+    yield (
+        config.features and (encoder != EncoderTraining() or augmented),
+        "features=true has no pictures: leave encoder and augmentation out",
+    )
+    yield (
+        encoder.mode == "cached" and encoder.weights is None,
+        "encoder.mode=cached needs encoder.weights, which its embeddings were written with",
+    )
+    yield (
+        encoder.mode == "frozen" and encoder.weights is None and config.start_from is None,
+        "encoder.mode=frozen needs encoder.weights or start_from: an encoder that was never trained would be kept",
+    )
+    yield (
+        encoder.unfreeze_at_step is not None and encoder.mode != "frozen",
+        f"encoder.unfreeze_at_step goes with encoder.mode=frozen, not {encoder.mode}",
+    )
+    yield (
+        encoder.mode == "cached" and augmented,
+        "encoder.mode=cached reads embeddings of unchanged pictures: leave augmentation out, or set encoder.mode=frozen",
+    )
+
+
+def _contradictions_of_windows(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+    """(whether it is refused, why), for what a window shows and asks for."""
+    history = config.history
+    yield (
+        history.curriculum != "full" and history.shortest > config.context.length,
+        f"history.shortest={history.shortest} is longer than context.length={config.context.length}",
+    )
+    yield (
+        config.batch_windows % config.windows_per_episode != 0,
+        f"batch_windows={config.batch_windows} must be a multiple of windows_per_episode={config.windows_per_episode}",
+    )
+    yield (
+        not 0 <= learned_past_steps(config) <= config.chunk.past_steps,
+        f"past_targets={config.past_targets}: give all, none, or 0 to chunk.past_steps={config.chunk.past_steps}",
+    )
+    yield (
+        config.chunk.replan_every_ticks > config.chunk.future_steps,
+        f"chunk.replan_every_ticks={config.chunk.replan_every_ticks} is more than chunk.future_steps={config.chunk.future_steps}",
+    )
+    yield (
+        config.sampling_steps > config.diffusion_steps,
+        f"sampling_steps={config.sampling_steps} is more than diffusion_steps={config.diffusion_steps}",
+    )
+    yield (
+        config.validation.every > 0 and "{json}" not in " ".join(config.validation.command),
+        "validation.command must write its result to {json}",
+    )
+
+
 def _camera_spec(name: str, view: ViewConfig, recorded: Sequence[CameraShape]) -> CameraSpec:
     by_name = {camera.name: camera for camera in recorded}
     if name not in by_name:
-        raise ConfigurationError(f"cameras: '{name}' was not recorded; the dataset has {', '.join(by_name)}")
+        raise ConfigurationError(f"cameras: '{name}' was not recorded; the dataset has {', '.join(by_name) or 'none'}")
     source = by_name[name]
     height, width = round(source.height * view.crop), round(source.width * view.crop)
     crop = ((source.height - height) // 2, (source.width - width) // 2, height, width)

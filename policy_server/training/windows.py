@@ -1,118 +1,96 @@
-"""Training windows out of recorded episodes, through the very windowing and preprocessing that the robot runs."""
+"""Training windows out of recorded episodes: many at once, by the very windowing that the robot runs (runtime/windows.py)."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policy_server.runtime.errors import DatasetError
+from policy_server.runtime.clock import NS_PER_S
 from policy_server.runtime.manifest import PolicySpec
-from policy_server.runtime.preprocessing import preprocess
-from policy_server.runtime.recording import list_episodes, read_episode
-from policy_server.runtime.windows import action_ticks, select_context
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """All episodes end to end; episode i occupies ticks ``starts[i]`` to ``starts[i + 1]``.
-
-    Attributes:
-        starts: int64 (episodes + 1,).
-        stamps_ns: int64 (N,).
-        joints: float32 (N, P), rad and m.
-        actions: float32 (N, A), rad and m.
-        images: camera → uint8 (N, height, width, 3), as the encoder takes them.
-    """
-
-    starts: NDArray[np.int64]
-    stamps_ns: NDArray[np.int64]
-    joints: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    images: dict[str, NDArray[np.uint8]]
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
+from policy_server.training.episodes import Episodes
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch of B windows whose contexts share frames.
+    """A batch of B windows of T observations.
 
     Attributes:
-        frames: int64 (F,), the distinct ticks that appear in any context: each is encoded once.
-        slots: int64 (B, T), for every slot its place in ``frames``.
+        ticks: int64 (B, T), the tick of each context row, oldest first.
         ages_s: float32 (B, T).
         actions: float32 (B, H, A), past first.
     """
 
-    frames: NDArray[np.int64]
-    slots: NDArray[np.int64]
+    ticks: NDArray[np.int64]
     ages_s: NDArray[np.float32]
     actions: NDArray[np.float32]
 
 
-def load_episodes(
-    dataset: Path, spec: PolicySpec, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Episodes:
-    """Read and preprocess every whole episode into memory. Raises DatasetError when there is none."""
-    names = list_episodes(dataset)
-    if not names:
-        raise DatasetError(f"no episode in '{dataset}': run python -m sim_bridge.collect first")
-    stamps, joints, actions = [], [], []
-    images: dict[str, list[NDArray[np.uint8]]] = {camera.name: [] for camera in spec.cameras}
-    for done, name in enumerate(names):
-        episode = read_episode(dataset, name)
-        stamps.append(np.array(episode.stamps_ns))
-        joints.append(np.array(episode.joints))
-        actions.append(np.array(episode.actions))
-        for camera in spec.cameras:
-            images[camera.name].append(np.stack([preprocess(image, camera) for image in episode.images[camera.name]]))
-        on_progress(done + 1, len(names))
-    starts = np.cumsum([0, *map(len, stamps)])
-    joined = {camera: np.concatenate(parts) for camera, parts in images.items()}
-    return Episodes(starts, np.concatenate(stamps), np.concatenate(joints), np.concatenate(actions), joined)
+def lay_out(episodes: Episodes, spec: PolicySpec) -> NDArray[np.int64]:
+    """Every tick's stamp on one timeline, int64 ns (N,), ascending, with more than a context's length between two episodes.
+
+    On it one search finds the rows of all windows of a batch.
+    """
+    starts = episodes.starts[:-1]
+    durations_ns = episodes.stamps_ns[episodes.starts[1:] - 1] - episodes.stamps_ns[starts]
+    gap_ns = (spec.history.offsets_ticks[0] + 2) * spec.period_ns
+    begins_ns = np.concatenate([[0], np.cumsum(durations_ns + gap_ns)[:-1]])
+    return episodes.stamps_ns + np.repeat(begins_ns - episodes.stamps_ns[starts], np.diff(episodes.starts))
 
 
-def gather_windows(episodes: Episodes, spec: PolicySpec, picks: Sequence[tuple[int, int]]) -> Windows:
-    """The windows at (episode, tick) pairs."""
-    ticks, ages, actions = [], [], []
-    for episode, tick in picks:
-        start, end = episodes.starts[episode], episodes.starts[episode + 1]
-        indices, ages_s = select_context(
-            episodes.stamps_ns[start:end], tick, spec.history.offsets_ticks, spec.period_ns
-        )
-        ticks.append(start + indices)
-        ages.append(ages_s)
-        chunk = action_ticks(tick, spec.action.past_steps, spec.action.future_steps, int(end - start))
-        actions.append(episodes.actions[start + chunk])
-    frames, slots = np.unique(np.stack(ticks), return_inverse=True)
-    return Windows(frames, slots.reshape(len(picks), -1), np.stack(ages), np.stack(actions))
+def gather_windows(
+    episodes: Episodes,
+    timeline_ns: NDArray[np.int64],
+    spec: PolicySpec,
+    newest: NDArray[np.int64],
+    length: int | None = None,
+) -> Windows:
+    """The windows whose newest observations are the ticks ``newest`` (B,), with the ``length`` newest slots (None: all).
+
+    Chooses what ``select_context`` and ``action_ticks`` choose, episode by episode.
+    """
+    offsets = np.asarray(spec.history.offsets_ticks[-length if length else None :], np.int64)
+    episode = episodes.episode_of(newest)
+    first, last = episodes.starts[episode][:, None], episodes.starts[episode + 1][:, None] - 1
+    now_ns, offsets_ns = timeline_ns[newest][:, None], offsets * spec.period_ns
+    slots_ns = now_ns - offsets_ns
+    found = np.searchsorted(timeline_ns, slots_ns + spec.period_ns // 2, side="right") - 1
+    ticks = np.clip(found, first, newest[:, None])
+    padded = (found < first) | (slots_ns < timeline_ns[first])
+    ages_ns = np.where(padded, offsets_ns, now_ns - timeline_ns[ticks])
+    chunk = newest[:, None] + np.arange(-spec.action.past_steps, spec.action.future_steps)
+    actions = episodes.actions[np.clip(chunk, first, last)]
+    return Windows(ticks, (ages_ns / NS_PER_S).astype(np.float32), actions)
 
 
-def draw_picks(
+def draw_newest(
     episodes: Episodes, windows: int, windows_per_episode: int, stride_ticks: int, generator: np.random.Generator
-) -> list[tuple[int, int]]:
-    """Random (episode, tick) pairs; those of one episode lie whole strides apart, so that their contexts share frames.
+) -> NDArray[np.int64]:
+    """Random ticks (windows,); those of one episode lie whole strides apart, so that their contexts share frames.
 
     Every tick is drawn with a chance that depends on its episode's length alone.
     """
-    picks = []
-    for _ in range(windows // windows_per_episode):
-        episode = int(generator.integers(len(episodes)))
-        length = int(episodes.starts[episode + 1] - episodes.starts[episode])
-        in_phase = np.arange(generator.integers(min(stride_ticks, length)), length, stride_ticks)
-        picks += [(episode, int(tick)) for tick in generator.choice(in_phase, windows_per_episode)]
-    return picks
+    episode = generator.integers(len(episodes), size=windows // windows_per_episode)
+    start = episodes.starts[episode]
+    length = episodes.starts[episode + 1] - start
+    phase = generator.integers(np.minimum(stride_ticks, length))
+    strides = (length - phase + stride_ticks - 1) // stride_ticks
+    chosen = generator.integers(strides[:, None], size=(len(episode), windows_per_episode))
+    return (start[:, None] + phase[:, None] + stride_ticks * chosen).ravel()
 
 
-def chunk_distances(episodes: Episodes, spec: PolicySpec, columns: Sequence[int]) -> NDArray[np.float32]:
-    """How far the actions of every tick's chunk lie from the joints at that tick (``columns`` of them), float32 (N x H, A)."""
-    distances = []
-    for start, end in zip(episodes.starts[:-1], episodes.starts[1:], strict=True):
-        newest = np.arange(end - start)[:, None]
-        steps = np.arange(-spec.action.past_steps, spec.action.future_steps)
-        chunks = episodes.actions[start + np.clip(newest + steps, 0, end - start - 1)]
-        distances.append(chunks - episodes.joints[start:end, None, list(columns)])
-    return np.concatenate(distances).reshape(-1, episodes.actions.shape[1])
+def chunk_extremes(episodes: Episodes, spec: PolicySpec, relative: bool) -> NDArray[np.float32]:
+    """The least and the greatest action in each row of any tick's chunk, float32 (2, H, A), rad and m.
+
+    Args:
+        relative: actions are measured from the joints at the chunk's tick.
+    """
+    ticks = np.arange(len(episodes.actions))
+    lengths = np.diff(episodes.starts)
+    first, last = np.repeat(episodes.starts[:-1], lengths), np.repeat(episodes.starts[1:] - 1, lengths)
+    columns = [spec.proprioception_joints.index(joint) for joint in spec.action.joints] if relative else []
+    anchor = episodes.states[:, columns] if relative else np.zeros_like(episodes.actions)
+    rows = []
+    for step in range(-spec.action.past_steps, spec.action.future_steps):
+        distances = episodes.actions[np.clip(ticks + step, first, last)] - anchor
+        rows.append([distances.min(0), distances.max(0)])
+    return np.stack(rows, axis=1, dtype=np.float32)

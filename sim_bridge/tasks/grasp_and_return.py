@@ -11,6 +11,7 @@ from sim_bridge.reach import HandGoals, is_reachable
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.carrying import CUBE_HALF_M, ON_TABLE_M, Carrier, add_cube, lies_alone, look_at_cube
+from sim_bridge.tasks.features import HAND, LAMP, as_features, cube_names, cube_pose, shown_colour
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -59,6 +60,7 @@ class GraspAndReturn:
     chance = 0.06
     horizon_ticks = FETCH_TICKS + SHOW_TICKS[1] + RETURN_TICKS
     start_finger_m = FINGER_OPEN_M
+    feature_names: tuple[str, ...] = (*HAND, *LAMP, *cube_names(CUBE))
 
     def __init__(self) -> None:
         self._goals = HandGoals()
@@ -96,6 +98,10 @@ class GraspAndReturn:
         if distance_m < RETURNED_WITHIN_M:
             return succeeded(f"the cube lies {100 * distance_m:.1f} cm from where it was")
         return failed(f"the cube lies {100 * distance_m:.1f} cm from where it was")
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        cube = cube_pose(simulation, CUBE)
+        return as_features(simulation.hand_position(), shown_colour(simulation), cube)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         place_m = self.episode.origin_m if knows else draw_episode(rng).origin_m

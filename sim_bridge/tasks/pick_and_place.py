@@ -10,6 +10,7 @@ from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, is_reachable
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks.carrying import CUBE_HALF_M, Carrier, add_cube, lies_alone, look_at_cube
+from sim_bridge.tasks.features import HAND, as_features, cube_names, cube_pose
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -48,6 +49,7 @@ class PickAndPlace:
     chance = 1.0
     horizon_ticks = HORIZON_TICKS
     start_finger_m = FINGER_OPEN_M
+    feature_names: tuple[str, ...] = (*HAND, *cube_names(CUBE), "tray_x_m", "tray_y_m")
 
     def __init__(self) -> None:
         self._goals = HandGoals()
@@ -75,6 +77,10 @@ class PickAndPlace:
         if not is_reachable(simulation.data.joint(CUBE).qpos[:3]):
             return failed("the cube is out of reach")
         return RUNNING
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        tray_m = simulation.data.mocap_pos[simulation.mocap_id("tray"), :2]
+        return as_features(simulation.hand_position(), cube_pose(simulation, CUBE), tray_m)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         place_m = np.append(self.episode.tray_m, TRAY_FLOOR_M + CUBE_HALF_M)

@@ -9,6 +9,7 @@ from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
+from sim_bridge.tasks.features import HAND, LAMP, as_features, shown_colour
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -71,6 +72,7 @@ class PressCount:
     chance = 1 / MOST_FLASHES
     horizon_ticks = OFF_TICKS[1] + MOST_FLASHES * (FLASH_ON_TICKS + FLASH_OFF_TICKS) + DARK_TICKS[1] + ANSWER_TICKS
     start_finger_m = 0.0
+    feature_names: tuple[str, ...] = (*HAND, *LAMP, "button_x_m", "button_y_m", "button_depth_m")
 
     def __init__(self) -> None:
         self._goals = HandGoals()
@@ -94,13 +96,18 @@ class PressCount:
         progress, hand_m = self.progress, simulation.hand_position()
         if progress.start_m is None:
             progress.start_m = hand_m
-        self._watch_button(-float(simulation.data.joint("button_cap").qpos[0]))
+        self._watch_button(button_depth_m(simulation))
         if not self.may_go:
             left = np.linalg.norm(hand_m - progress.start_m) > HOME_ZONE_M
             return failed("the hand left before the lamp turned green") if left or progress.presses else RUNNING
         if progress.presses > self.episode.flashes:
             return failed(f"pressed {progress.presses} times, {self.episode.flashes} were asked")
         return self._judge_return()
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        button_m = simulation.data.mocap_pos[simulation.mocap_id("button"), :2]
+        colour = shown_colour(simulation)
+        return as_features(simulation.hand_position(), colour, button_m, button_depth_m(simulation))
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         count = self.episode.flashes if knows else int(rng.integers(1, MOST_FLASHES + 1))
@@ -158,6 +165,11 @@ class PressCountExpert:
         if progress.is_down or aside_m > ALIGNED_M:
             return step_towards(set_point, self._hover, gain=PRESS_GAIN)
         return step_towards(set_point, self._push, gain=PRESS_GAIN)
+
+
+def button_depth_m(simulation: Simulation) -> float:
+    """How far the cap is pressed down; 0 when it is up."""
+    return -float(simulation.data.joint("button_cap").qpos[0])
 
 
 def draw_episode(rng: np.random.Generator) -> Episode:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, is_reachable, step_towards
 from sim_bridge.simulation import Simulation
+from sim_bridge.tasks.features import HAND, as_features
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -56,6 +57,7 @@ class PushToGoal:
     chance = 1.0
     horizon_ticks = HORIZON_TICKS
     start_finger_m = 0.0
+    feature_names: tuple[str, ...] = (*HAND, "disc_x_m", "disc_y_m", "goal_x_m", "goal_y_m")
 
     def __init__(self) -> None:
         self._goals = HandGoals()
@@ -96,6 +98,10 @@ class PushToGoal:
         if simulation.data.body("disc").xmat[8] < 0.5:
             return failed("the disc tipped over")
         return RUNNING
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        goal_m = simulation.data.mocap_pos[simulation.mocap_id("goal"), :2]
+        return as_features(simulation.hand_position(), self.disc_position(simulation), goal_m)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         return PushToGoalExpert(self, self._goals)

@@ -10,6 +10,7 @@ from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.choice import Choice
+from sim_bridge.tasks.features import HAND, LAMP, as_features, shown_colour
 from sim_bridge.tasks.task import Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -49,6 +50,11 @@ class ReachCued:
     chance = 1 / 3
     horizon_ticks = OFF_TICKS[1] + CUE_TICKS + DARK_TICKS[1] + ANSWER_TICKS
     start_finger_m = 0.0
+    feature_names: tuple[str, ...] = (
+        *HAND,
+        *LAMP,
+        *(f"cube_{name}_{axis}_m" for name in NAMES for axis in "xy"),
+    )
 
     def __init__(self) -> None:
         self._goals = HandGoals()
@@ -75,6 +81,10 @@ class ReachCued:
     def check(self, simulation: Simulation) -> Outcome:
         tops_m = self.episode.cubes_m
         return self._choice.check(simulation.hand_position(), tops_m, self.may_go)
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        cubes_m = [simulation.data.mocap_pos[simulation.mocap_id(f"cube_{name}"), :2] for name in NAMES]
+        return as_features(simulation.hand_position(), shown_colour(simulation), *cubes_m)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         cue = self.episode.cue if knows else int(rng.integers(len(NAMES)))

@@ -10,6 +10,7 @@ from sim_bridge.reach import HandGoals, above, step_towards
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.choice import Choice
+from sim_bridge.tasks.features import HAND, LAMP, as_features, shown_colour
 from sim_bridge.tasks.task import Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -20,6 +21,8 @@ BALL_RADIUS_M = 0.022
 SLOTS_M = np.array([(0.49, -0.20), (0.49, 0.0), (0.49, 0.20)])
 JITTER_M = np.array([0.01, 0.02])
 LAMP_M = (0.70, 0.0)
+UNSEEN_BALL_M = (0.49, 0.0)
+"""Stands for the ball's place among the features while a cup covers it: one fixed place, which says nothing."""
 
 SHOW_TICKS = (5, 10)
 COVER_TICKS = 5
@@ -66,6 +69,12 @@ class ShellGame:
     chance = 1 / CUPS
     horizon_ticks = SHOW_TICKS[1] + COVER_TICKS + 2 * PAUSE_TICKS + SWAPS[1] * SWAP_TICKS + ANSWER_TICKS
     start_finger_m = 0.0
+    feature_names: tuple[str, ...] = (
+        *HAND,
+        *LAMP,
+        *(f"cup_{place}_{axis}_m" for place in ("right", "middle", "left") for axis in "xyz"),
+        *("ball_visible", "ball_x_m", "ball_y_m"),
+    )
 
     def __init__(self) -> None:
         self._goals = HandGoals()
@@ -93,8 +102,17 @@ class ShellGame:
         self._show(simulation, tick)
 
     def check(self, simulation: Simulation) -> Outcome:
-        tops_m = above(cup_places(self.episode, self._tick), CUP_HALF_HEIGHT_M)
-        return self._choice.check(simulation.hand_position(), tops_m, self.may_go)
+        return self._choice.check(simulation.hand_position(), self._tops_m, self.may_go)
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        """Cups from the robot's right to its left, whichever they are. A covered ball is stated at ``UNSEEN_BALL_M``."""
+        data = simulation.data
+        cups_m = np.stack([data.mocap_pos[simulation.mocap_id(f"cup_{cup}")] for cup in range(CUPS)])
+        cups_m = cups_m[np.lexsort((cups_m[:, 0], cups_m[:, 1]))]
+        ball_m = data.mocap_pos[simulation.mocap_id("ball"), :2]
+        is_covered = (np.hypot(*(cups_m[:, :2] - ball_m).T) < CUP_RADIUS_M) & (cups_m[:, 2] <= CUP_HALF_HEIGHT_M)
+        ball = [0.0, *UNSEEN_BALL_M] if is_covered.any() else [1.0, *ball_m]
+        return as_features(simulation.hand_position(), shown_colour(simulation), cups_m, ball)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         cup = self.episode.ball_cup if knows else int(rng.integers(CUPS))
@@ -107,6 +125,7 @@ class ShellGame:
     def _show(self, simulation: Simulation, tick: int) -> None:
         self._tick = tick
         places_m = cup_places(self.episode, tick)
+        self._tops_m = above(places_m, CUP_HALF_HEIGHT_M)
         ball_cup = self.episode.ball_cup
         # Where no cup hides it the ball lies on the table; then it goes with its cup and no pixel of it is seen.
         simulation.place_mocap("ball", np.append(places_m[ball_cup, :2], BALL_RADIUS_M))

@@ -56,6 +56,7 @@ class Task(Protocol):
         chance: success rate of an expert that guesses what must be remembered; 1.0 without memory.
         horizon_ticks: the longest episode.
         start_finger_m: finger position at the start.
+        feature_names: what ``features`` gives, each name unique, with its unit.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Task(Protocol):
     chance: float
     horizon_ticks: int
     start_finger_m: float
+    feature_names: tuple[str, ...]
 
     def build(self, spec: mujoco.MjSpec) -> None:
         """Adds the task's bodies to the scene; called once."""
@@ -80,6 +82,13 @@ class Task(Protocol):
 
     def check(self, simulation: Simulation) -> Outcome:
         """Judges the current moment; called every few physics steps, and not after the episode has ended."""
+        ...
+
+    def features(self, simulation: Simulation) -> NDArray[np.float32]:
+        """What a perfect camera would see now, float32 (F,), base frame; see ``sim_bridge.tasks.features``.
+
+        Nothing that is hidden: two episodes that look alike at this moment give equal features.
+        """
         ...
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:

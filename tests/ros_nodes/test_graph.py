@@ -52,6 +52,17 @@ def test_all_nodes_agree_on_the_clock(clock: str, lockstep: bool) -> None:
     assert (node(graph, "history_node").parameters.get("joint_skew_s") == 0.0) == lockstep
 
 
+def test_the_schedule_reaches_inference_only_where_it_is_not_the_bundles() -> None:
+    default = node(sim_graph(SIM), "inference_node").parameters
+    assert "candidates" not in default and "replan_every_ticks" not in default
+    for graph in (
+        sim_graph(SimOptions(bundle="b", task="t", replan_every_ticks=3, candidates=10, domain_id=3)),
+        robot_graph(RobotOptions(bundle="b", replan_every_ticks=3, candidates=10, domain_id=3)),
+    ):
+        parameters = node(graph, "inference_node").parameters
+        assert (parameters["replan_every_ticks"], parameters["candidates"]) == (3, 10)
+
+
 def test_cameras_can_be_left_to_other_drivers() -> None:
     assert "camera_node" in robot_graph(ROBOT).names
     assert "camera_node" not in robot_graph(RobotOptions(bundle="b", cameras=False, domain_id=3)).names

@@ -1,5 +1,6 @@
 """The nodes as processes over real topics, each with a robot of a few lines on the other side."""
 
+import dataclasses
 import os
 import re
 import signal
@@ -84,6 +85,25 @@ def test_the_same_episode_gives_the_same_trajectories_bit_for_bit(start_nodes: S
         robot.call_reset(node)
     assert play_episode(robot, 100 * NS_PER_S, ticks=12) == first
     assert len({str(answer) for answer in first}) > 1
+
+
+def test_inference_says_how_well_its_candidates_agree_with_what_was_executed(start_nodes: Start, bundle: Path) -> None:
+    history, inference, arm = graph_of(bundle, lockstep=True)
+    inference = dataclasses.replace(inference, parameters={**inference.parameters, "candidates": 5})
+    robot = start_nodes(history, inference, arm).robot
+    robot.warm_up()
+    play_episode(robot, NS_PER_S, ticks=6)
+
+    def newest() -> dict[str, str]:
+        reports = [r for r in robot.reports_of("inference_node") if r.name == "inference_node: verification"]
+        return {item.key: item.value for item in reports[-1].values} if reports else {}
+
+    robot.wait_for(lambda: newest().get("past_error", "none") != "none", "a verified sample")
+    assert newest()["candidates"] == "5"
+    assert float(newest()["past_error"]) >= 0
+    assert float(newest()["past_error_spread"]) > 0
+    robot.call_reset("inference_node")
+    robot.wait_for(lambda: newest()["past_error"] == "none", "the report after the reset")
 
 
 def test_a_tick_that_is_shown_again_gets_the_same_answer_again(start_nodes: Start, bundle: Path) -> None:
@@ -272,6 +292,7 @@ def test_without_autostart_a_node_waits_for_transitions(start_nodes: Start, bund
         (spec("history_node", bundle="/x", stale_after_s=-1.0), "'stale_after_s' is -1.0"),
         (spec("inference_node", bundle="/nowhere"), "no bundle at '/nowhere'"),
         (spec("inference_node"), "parameter 'bundle' is not set"),
+        (spec("inference_node", bundle="/x", candidates=-1), "'candidates' is -1"),
         (spec("arm_node", arm_file="/nowhere.yaml"), "no file '/nowhere.yaml'"),
         (spec("arm_node", robot="fr4"), "unknown robot 'fr4'; did you mean 'fr3'?"),
         (spec("camera_node", cameras_file="/nowhere.yaml"), "no file '/nowhere.yaml'"),
@@ -286,3 +307,17 @@ def test_a_node_that_cannot_start_ends_with_one_line(domain_id: int, node: NodeS
     assert complaint in ended.epitaph()
     assert len([line for line in started.lines if "ERROR" in line]) == 1
     assert not any("Traceback" in line for line in started.lines)
+
+
+@pytest.mark.parametrize(("name", "module"), [("history_node", "ros_nodes"), ("bridge_node", "sim_bridge")])
+def test_a_bundle_that_reads_features_is_refused(tmp_path: Path, domain_id: int, name: str, module: str) -> None:
+    bundle = write_synthetic_bundle(tmp_path / "bundle", cameras=(), features=("lamp_red", "lamp_green", "lamp_blue"))
+    parameters: dict[str, ParameterValue] = {"bundle": str(bundle)}
+    if name == "bridge_node":
+        parameters |= {"task": "reach_cued", "output_dir": str(tmp_path), "exit_on_error": True}
+    started = StartedNodes([NodeSpec(name, f"{module}.{name}", parameters=parameters)], domain_id)
+    ended = started.running.wait(timeout_s=30.0)
+    started.close()
+    assert ended is not None and ended.status == 2
+    assert "reads features, which no topic carries" in ended.epitaph()
+    assert "python -m sim_bridge.evaluate" in ended.epitaph()

@@ -1,7 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from policy_server.runtime.recording import list_episodes, read_dataset_info, read_episode, read_episode_info
+from policy_server.runtime.recording import (
+    check_episode,
+    list_episodes,
+    read_dataset_info,
+    read_episode,
+    read_episode_info,
+)
 from policy_server.runtime.resources import resource
 from ros_nodes.franka.settings import load_guard_settings
 from sim_bridge.arm import GuardedArm
@@ -81,3 +89,20 @@ def test_collecting_again_writes_only_what_is_missing(tmp_path) -> None:  # type
     episode = read_episode(config.output, first)
     assert episode.images["front"].shape[1:] == (info.cameras[0].height, info.cameras[0].width, 3)
     assert read_episode_info(config.output, first).success
+
+
+def test_features_are_recorded_with_and_without_pictures(tmp_path: Path) -> None:
+    recorded = []
+    for images in (True, False):
+        output = tmp_path / str(images)
+        config = CollectConfig("reach_cued", output, 1, SEED, 1, DemonstrationConfig(), images)
+        collect(config)
+        info, (name,) = read_dataset_info(output), list_episodes(output)
+        check_episode(output, name)
+        assert info.features == task_by_name("reach_cued").feature_names
+        assert bool(info.cameras) == images
+        recorded.append(read_episode(output, name))
+    with_pictures, without = recorded
+    np.testing.assert_array_equal(with_pictures.features, without.features)
+    np.testing.assert_array_equal(with_pictures.actions, without.actions)
+    assert list(with_pictures.images) == ["front"] and without.images == {}

@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.resources import resource
+from ros_nodes.franka.settings import load_guard_settings
 from ros_nodes.graph import SimOptions, sim_graph
 from ros_nodes.start import RunningGraph, check
-from sim_bridge.episode import EngineConfig
+from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, world_for
 from sim_bridge.evaluate import EvaluateConfig, evaluate
+from sim_bridge.fr3 import COMMAND_JOINTS
 from sim_bridge.graph_run import GraphRunError, run_graph
 from sim_bridge.latency import read_ticks
 from sim_bridge.run_files import read_results
 from sim_bridge.sim import report
+from sim_bridge.task_config import load_task_config
 
 pytestmark = pytest.mark.ros
 
@@ -50,6 +54,28 @@ def test_lockstep_episodes_are_reproduced_bit_for_bit_and_agree_with_one_process
     assert list(evaluate(config)) == first.results
     _, lost = read_ticks(first.folder)
     assert lost == []
+
+
+def test_a_policy_that_verifies_its_candidates_agrees_with_one_process(tmp_path: Path, domain_id: int) -> None:
+    graph = run_graph(options(tmp_path, domain_id, episodes=1, candidates=4), show=False)
+    result, measured = _run_in_one_process(20, candidates=4)
+    assert [result] == graph.results
+    with np.load(graph.folder / "trace_20.npz") as trace:
+        np.testing.assert_array_equal(trace["measured"], measured)
+    _, plain = _run_in_one_process(20, candidates=1)
+    assert not np.array_equal(plain, measured), "the candidates changed nothing"
+
+
+def _run_in_one_process(seed: int, candidates: int) -> tuple[EpisodeResult, np.ndarray]:
+    """Result and joint positions (ticks, 8) of an episode of the shipped policy."""
+    task, bundle = load_task_config(TASK), load_bundle(resource(f"bundles/{TASK}"))
+    guard = load_guard_settings(resource("config/arm.yaml"))
+    world = world_for(bundle, task)
+    measured: list[np.ndarray] = []
+    episodes = PolicyEpisodes(bundle, task, guard, EngineConfig(candidates=candidates))
+    result = episodes.run(world, seed, lambda world: measured.append(world.joint_positions()[: len(COMMAND_JOINTS)]))
+    world.close()
+    return result, np.array(measured)
 
 
 def test_a_real_time_run_shows_success_latency_and_files(

@@ -1,5 +1,7 @@
 import dataclasses
+import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -7,44 +9,141 @@ import torch
 
 from policy_server.export.parity import Parity, ParityError, check_parity
 from policy_server.export.writing import write_bundle
-from policy_server.model.policy import DiffusionPolicy
+from policy_server.model.policy import ModelConfig
+from policy_server.model.unet import UnetConfig
 from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.engine import Denoiser
-from tests.small_policy import small_config, small_spec
+from policy_server.runtime.manifest import VerificationSpec
+from policy_server.runtime.verification import VerificationError
+from tests.small_networks import (
+    BACKBONES,
+    network_config,
+    network_spec,
+    random_context,
+    random_noise,
+    random_policy,
+    small_encoder,
+)
 
-pytestmark = pytest.mark.slow
+
+class Case(NamedTuple):
+    """One choice of every option that the exported graphs depend on."""
+
+    backbone: str
+    sees: str  # features, or pictures through this head of the encoder
+    context_length: int
+    prediction: str
+    actions: str
+    sampling_steps: int
 
 
-def random_policy(spec, **changes: object) -> DiffusionPolicy:  # type: ignore[no-untyped-def]
-    torch.manual_seed(0)
-    model = DiffusionPolicy(spec, dataclasses.replace(small_config(Path(), Path()).model, **changes))
-    model.scaling.fit(torch.randn(50, 8), torch.randn(50, 8))
-    return model
+OPTIONS = (
+    BACKBONES,
+    ("features", "flatten", "spatial_softmax", "pooled"),
+    (1, 2, 5, 16, 64),
+    ("clean", "noise"),
+    ("relative", "absolute"),
+    (1, 3, 10),
+)
+# Together they hold every pair of options; a test below counts.
+QUICK_CASES = (
+    Case("transformer", "pooled", 16, "noise", "relative", 1),
+    Case("transformer", "spatial_softmax", 5, "clean", "absolute", 10),
+    Case("unet_film", "features", 1, "noise", "absolute", 3),
+    Case("unet_attention", "flatten", 2, "clean", "relative", 3),
+    Case("unet_film", "features", 64, "clean", "relative", 10),
+)
+SLOW_CASES = (
+    Case("unet_attention", "flatten", 64, "noise", "absolute", 1),
+    Case("unet_film", "spatial_softmax", 1, "clean", "relative", 1),
+    Case("unet_attention", "pooled", 2, "noise", "absolute", 10),
+    Case("unet_film", "flatten", 16, "clean", "absolute", 10),
+    Case("unet_film", "pooled", 5, "clean", "relative", 3),
+    Case("transformer", "spatial_softmax", 64, "noise", "absolute", 3),
+    Case("unet_attention", "features", 5, "noise", "relative", 1),
+    Case("transformer", "flatten", 1, "noise", "absolute", 10),
+    Case("unet_attention", "spatial_softmax", 16, "noise", "relative", 3),
+    Case("transformer", "features", 2, "clean", "absolute", 1),
+    Case("unet_attention", "pooled", 1, "clean", "absolute", 1),
+    Case("unet_film", "spatial_softmax", 2, "clean", "absolute", 1),
+    Case("unet_film", "flatten", 5, "clean", "relative", 3),
+    Case("unet_film", "features", 16, "clean", "relative", 10),
+    Case("unet_attention", "pooled", 64, "clean", "absolute", 10),
+)
+CASES = [*QUICK_CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)]
 
 
-@pytest.mark.parametrize(("prediction", "actions"), [("clean", "relative"), ("noise", "absolute")])
-def test_the_bundle_answers_what_torch_answers(tmp_path: Path, prediction: str, actions: str) -> None:
-    spec = small_spec()
-    parity = write_bundle(
-        random_policy(spec, prediction=prediction, actions=actions), spec, tmp_path / "bundle", {"steps": 0}
+def test_the_cases_hold_every_pair_of_options() -> None:
+    wanted = set()
+    for (i, first), (j, second) in itertools.combinations(enumerate(OPTIONS), 2):
+        wanted |= {(i, a, j, b) for a in first for b in second}
+    for case in QUICK_CASES + SLOW_CASES:
+        wanted -= {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(case), 2)}
+    assert not wanted
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_the_bundle_answers_what_torch_answers(tmp_path: Path, case: Case) -> None:
+    spec = network_spec(
+        context_length=case.context_length, cameras=case.sees != "features", sampling_steps=case.sampling_steps
     )
+    config = network_config(
+        case.backbone,
+        prediction=case.prediction,
+        actions=case.actions,
+        unet=UnetConfig((16,), 3, 2),
+        encoder=small_encoder("flatten" if case.sees == "features" else case.sees),
+    )
+    parity = write_bundle(random_policy(spec, config), spec, tmp_path / "bundle", {"steps": 0})
     assert max(parity.embedding, parity.chunk) <= 1e-4
-    assert load_bundle(tmp_path / "bundle").spec == spec
+    bundle = load_bundle(tmp_path / "bundle")
+    assert dataclasses.replace(bundle.spec, verification=spec.verification) == spec
+    assert bundle.encoder_path.exists() == bool(spec.cameras)
 
 
-def test_one_graph_serves_any_context_length_and_batch(tmp_path: Path) -> None:
-    spec = small_spec()
-    policy = random_policy(spec)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_networks_of_full_size_answer_what_torch_answers(tmp_path: Path, backbone: str) -> None:
+    spec = network_spec(context_length=64, past_steps=2, sampling_steps=10)
+    parity = write_bundle(random_policy(spec, ModelConfig(backbone)), spec, tmp_path / "bundle", {})  # type: ignore[arg-type]
+    assert parity.chunk <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["unet_attention", "transformer"])
+def test_one_graph_serves_any_context_length_and_number_of_candidates(tmp_path: Path, backbone: str) -> None:
+    spec = network_spec()
+    policy = random_policy(spec, network_config(backbone))
     write_bundle(policy, spec, tmp_path / "bundle", {})
-    session = Denoiser(load_bundle(tmp_path / "bundle"))._session
-    generator = np.random.default_rng(0)
-    for batch, length in ((1, 2), (1, 33), (5, 4)):
-        context = generator.standard_normal((batch, length, spec.row_width)).astype(np.float32)
-        noise = generator.standard_normal((batch, spec.action.horizon, 8)).astype(np.float32)
-        answer = session.run(["actions"], {"context": context, "noise": noise})[0]
+    denoiser = Denoiser(load_bundle(tmp_path / "bundle"))
+    for candidates, length in ((1, 1), (1, 33), (5, 2), (2, 256)):
+        context = random_context(network_spec(context_length=length))
+        noise = random_noise(spec, candidates)
         with torch.no_grad():
-            expected = policy.sample(torch.from_numpy(context), torch.from_numpy(noise)).numpy()
-        np.testing.assert_allclose(answer, expected, atol=1e-4)
+            expected = policy.sample(context, noise).numpy()
+        np.testing.assert_allclose(denoiser.sample_many(context[0].numpy(), noise.numpy()), expected, atol=1e-4)
+
+
+def test_a_chunk_without_past_is_exported_too(tmp_path: Path) -> None:
+    spec = network_spec(past_steps=0)
+    parity = write_bundle(random_policy(spec, network_config("transformer")), spec, tmp_path / "bundle", {})
+    assert parity.chunk <= 1e-4
+
+
+def test_the_bundle_says_how_many_candidates_and_in_which_unit_they_are_compared(tmp_path: Path) -> None:
+    spec = dataclasses.replace(network_spec(), verification=VerificationSpec(3))
+    policy = random_policy(spec, network_config("transformer"))
+    write_bundle(policy, spec, tmp_path / "bundle", {})
+    written = load_bundle(tmp_path / "bundle").spec.verification
+    assert written.candidates == 3
+    np.testing.assert_allclose(written.scales, policy.scaling.action_half_range.amax(0), atol=1e-6)
+
+
+def test_candidates_that_a_policy_cannot_verify_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    spec = dataclasses.replace(network_spec(past_steps=0), verification=VerificationSpec(3))
+    with pytest.raises(VerificationError, match="no past actions"):
+        write_bundle(random_policy(spec, network_config("transformer")), spec, tmp_path / "bundle", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bundle_that_differs_from_torch_is_refused() -> None:

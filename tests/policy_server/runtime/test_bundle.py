@@ -1,9 +1,10 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
-from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.bundle import load_bundle, write_manifest
 from policy_server.runtime.errors import BundleError
 from tests.synthetic_bundle import synthetic_spec, write_synthetic_bundle
 
@@ -57,4 +58,31 @@ def test_an_unknown_manifest_key_is_refused_with_the_nearest_one(folder: Path) -
 def test_another_schema_is_refused(folder: Path) -> None:
     change_manifest(folder, schema=99)
     with pytest.raises(BundleError, match="schema 99"):
+        load_bundle(folder)
+
+
+def test_a_bundle_without_cameras_needs_no_encoder(tmp_path: Path) -> None:
+    folder = write_synthetic_bundle(tmp_path, cameras=(), features=("lamp_red",))
+    assert not (folder / "encoder.onnx").exists()
+    assert load_bundle(folder).spec.state_names[-1] == "lamp_red"
+
+
+def test_a_bundle_with_cameras_but_without_encoder_is_refused(folder: Path) -> None:
+    (folder / "encoder.onnx").unlink()
+    write_manifest(folder, synthetic_spec(), {})
+    with pytest.raises(BundleError, match=r"lists no encoder\.onnx"):
+        load_bundle(folder)
+
+
+def test_a_bundle_without_cameras_but_with_an_encoder_is_refused(folder: Path) -> None:
+    write_manifest(folder, synthetic_spec(cameras=()), {})
+    with pytest.raises(BundleError, match=r"no camera but an encoder\.onnx"):
+        load_bundle(folder)
+
+
+def test_an_embedding_without_a_camera_is_refused(tmp_path: Path) -> None:
+    folder = write_synthetic_bundle(tmp_path, cameras=())
+    spec = synthetic_spec(cameras=())
+    write_manifest(folder, dataclasses.replace(spec, history=synthetic_spec().history), {})
+    with pytest.raises(BundleError, match="0 cameras do not go with an embedding of width 3"):
         load_bundle(folder)

@@ -28,6 +28,19 @@ def test_a_picture_of_another_size_is_refused(folder: Path) -> None:
         encoder.encode({"front": np.zeros((96, 96, 3), np.uint8), "wrist": np.zeros((64, 64, 3), np.uint8)})
 
 
+@pytest.mark.parametrize("context_batch", ["batch", 1])
+def test_candidates_of_one_call_are_those_of_single_calls(tmp_path: Path, context_batch: int | str) -> None:
+    denoiser = Denoiser(load_bundle(write_synthetic_bundle(tmp_path / "bundle", context_batch=context_batch)))
+    generator = np.random.default_rng(0)
+    context = generator.standard_normal((4, 12)).astype(np.float32)
+    noise = generator.standard_normal((5, 8, 8)).astype(np.float32)
+    candidates = denoiser.sample_many(context, noise)
+    assert candidates.shape == noise.shape
+    for candidate, own_noise in zip(candidates, noise, strict=True):
+        np.testing.assert_array_equal(candidate, denoiser.sample(context, own_noise))
+    assert len(np.unique(candidates[:, 0, 0])) == len(noise)
+
+
 def test_a_provider_that_is_not_there_is_an_error(folder: Path) -> None:
     with pytest.raises(ProviderError, match="install onnxruntime-gpu"):
         open_session(folder / "encoder.onnx", "cuda", 1)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from policy_server.runtime.clock import NS_PER_S
 from policy_server.runtime.errors import ObservationError, StaleInputError, StampError
 from policy_server.runtime.observation import ObservationAssembler
 from tests.synthetic_bundle import JOINTS, synthetic_spec
@@ -27,7 +28,7 @@ def test_an_observation_joins_frame_and_joints_of_one_stamp() -> None:
     assert observation is not None
     assert observation.stamp_ns == 100 * MS
     assert observation.images["front"][0, 0, 0] == 5
-    np.testing.assert_allclose(observation.proprioception, ZERO_ONE, rtol=1e-6)
+    np.testing.assert_allclose(observation.state, ZERO_ONE, rtol=1e-6)
     assert parts.pop() is None
 
 
@@ -37,7 +38,7 @@ def test_joints_in_another_order_and_with_strangers_are_sorted_by_name() -> None
     parts.add_joints(0, ["stranger", *reversed(JOINTS)], [9.0, *reversed(ZERO_ONE)])
     observation = parts.pop()
     assert observation is not None
-    np.testing.assert_allclose(observation.proprioception, ZERO_ONE, rtol=1e-6)
+    np.testing.assert_allclose(observation.state, ZERO_ONE, rtol=1e-6)
 
 
 def test_the_nearest_joint_state_is_taken() -> None:
@@ -46,7 +47,7 @@ def test_the_nearest_joint_state_is_taken() -> None:
         parts.add_joints(stamp_ms * MS, JOINTS, [value] * len(JOINTS))
     parts.add_image("front", 100 * MS, image())
     observation = parts.pop()
-    assert observation is not None and observation.proprioception[0] == 2.0
+    assert observation is not None and observation.state[0] == 2.0
 
 
 def test_all_cameras_are_waited_for() -> None:
@@ -157,3 +158,37 @@ def test_a_partner_that_is_only_late_is_waited_for() -> None:
     parts.add_image("wrist", 0, image())
     observation = parts.pop()
     assert observation is not None and observation.stamp_ns == 0
+
+
+def feature_assembler() -> ObservationAssembler:
+    spec = synthetic_spec(cameras=(), features=("lamp_red", "goal_x_m"))
+    return ObservationAssembler(spec, camera_skew_ns=0, joint_skew_ns=0)
+
+
+def test_without_cameras_the_state_is_joints_then_features() -> None:
+    parts = feature_assembler()
+    parts.add_joints(
+        100 * MS, ["goal_x_m", "stranger", *reversed(JOINTS), "lamp_red"], [0.5, 9.0, *reversed(ZERO_ONE), 1.0]
+    )
+    observation = parts.pop()
+    assert observation is not None and observation.images == {} and observation.stamp_ns == 100 * MS
+    assert observation.state.dtype == np.float32
+    np.testing.assert_array_equal(observation.state, np.array([*ZERO_ONE, 1.0, 0.5], np.float32))
+    assert parts.pop() is None
+
+
+@pytest.mark.parametrize("joint_state_hz", [10, 100, 1000])
+def test_without_cameras_the_joint_states_set_the_pace(joint_state_hz: int) -> None:
+    parts = feature_assembler()
+    names, ticks = (*JOINTS, "lamp_red", "goal_x_m"), 0
+    for sample in range(10 * joint_state_hz):
+        parts.add_joints(sample * NS_PER_S // joint_state_hz, names, [float(sample)] * len(names))
+        observation = parts.pop()
+        ticks += observation is not None
+        assert observation is None or observation.state[0] == sample
+    assert abs(ticks - 100) <= 1
+
+
+def test_a_missing_feature_is_named() -> None:
+    with pytest.raises(ObservationError, match="lacks lamp_red, goal_x_m"):
+        feature_assembler().add_joints(0, JOINTS, ZERO_ONE)

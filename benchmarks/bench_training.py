@@ -1,0 +1,271 @@
+"""What a training step costs, end to end against cached embeddings: ``python benchmarks/bench_training.py --json training.json``.
+
+Context of 64 ticks, 64 windows per step, two 96 x 96 cameras. Five ways of making the same context rows:
+
+- end to end: every window's 64 pictures per camera are encoded and the encoder learns.
+- end to end, shared: the same, but eight windows of one episode share their pictures, as this project's trainer does it.
+- frozen, frozen shared: the encoder is run, and learns nothing.
+- cached: embeddings are read that were written once.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from machine import describe_machine
+from policy_server.model.encoder import EncoderConfig
+from policy_server.model.unet import UnetConfig
+from policy_server.runtime import configuration
+from policy_server.runtime.command import run_command
+from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.recording import (
+    DATASET_SCHEMA,
+    CameraShape,
+    DatasetInfo,
+    EpisodeArrays,
+    create_dataset,
+    write_episode,
+)
+from policy_server.runtime.resources import resource
+from policy_server.training.configuration import ContextConfig, EncoderTraining, TrainingConfig, ViewConfig, policy_spec
+from policy_server.training.embedding_cache import write_embeddings
+from policy_server.training.episodes import Episodes, load_episodes
+from policy_server.training.loss_log import StepResult
+from policy_server.training.rows import Batch, embedding_file
+from policy_server.training.trainer import Trainer
+from random_bundle import JOINTS
+
+CAMERAS = (CameraShape("front", 96, 96), CameraShape("wrist", 96, 96))
+INFO = DatasetInfo(DATASET_SCHEMA, "reach_cued", 10.0, CAMERAS, JOINTS, JOINTS)
+CONTEXT = 64
+WINDOWS = 64
+EPISODES = 16
+TICKS = 160
+NETWORKS = {
+    "shipped": (EncoderConfig((16, 32, 64), 96), UnetConfig((64, 128))),
+    "resnet18_widths": (EncoderConfig((64, 128, 256, 512), 96), UnetConfig((64, 128))),
+    "resnet18_widths_paper_unet": (EncoderConfig((64, 128, 256, 512), 96), UnetConfig((256, 512, 1024))),
+}
+
+
+def main() -> int:
+    arguments = _parse()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder))
+        rows = {name: measure(name, Path(folder), arguments) for name in arguments.networks}
+    first = rows[arguments.networks[0]]
+    result = {
+        "end_to_end_over_cached": first["end_to_end_over_cached"],
+        "busy_fraction": min(row["busy_fraction"] for row in rows.values()),
+        "networks": rows,
+        "context": CONTEXT,
+        "windows": WINDOWS,
+        "cameras": "2 x 96 x 96",
+        "precision": arguments.precision,
+        "rounds": arguments.rounds,
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "machine": describe_machine(),
+    }
+    print(f"end to end over cached ({arguments.networks[0]}): {result['end_to_end_over_cached']}")
+    print(f"trainer busy: {result['busy_fraction']:.1%} of the time")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"results are in {arguments.json}")
+    return 0
+
+
+def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds per step of every way, medians over interleaved rounds, and what follows from them."""
+    bench = Bench(name, folder, arguments.precision)
+    computed = arguments.computed_windows
+    ways: dict[str, Callable[[], float]] = {
+        "end_to_end_s": bench.unshared("end_to_end", computed),
+        "end_to_end_shared_s": bench.running("end_to_end", 8, computed),
+        "frozen_s": bench.unshared("frozen", computed),
+        "frozen_shared_s": bench.running("frozen", 8, computed),
+        "cached_s": bench.running("cached", 1, WINDOWS),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    with tqdm(total=arguments.rounds * len(ways), desc=name, unit="measurement") as bar:
+        for _ in range(arguments.rounds):
+            for way, step in ways.items():
+                seconds[way].append(step())
+                bar.update()
+    row = {way: round(statistics.median(values), 4) for way, values in seconds.items()}
+    row["end_to_end_over_cached"] = round(row["end_to_end_s"] / row["cached_s"], 1)
+    row["end_to_end_shared_over_cached"] = round(row["end_to_end_shared_s"] / row["cached_s"], 1)
+    row["frozen_over_cached"] = round(row["frozen_s"] / row["cached_s"], 1)
+    row["busy_fraction"] = round(bench.busy_fraction, 4)
+    row["computed_windows"] = computed
+    row |= bench.parameters
+    print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()))
+    return row
+
+
+class Bench:
+    """Trainers of one pair of networks over one dataset, each of another way."""
+
+    def __init__(self, name: str, folder: Path, precision: str) -> None:
+        self._folder, self._name = folder, name
+        encoder, unet = NETWORKS[name]
+        recipe = configuration.load(TrainingConfig, resource("config/training/reach_cued.yaml"))
+        self._config = dataclasses.replace(
+            recipe,
+            dataset=folder / "data",
+            cameras={camera.name: ViewConfig(camera.height, camera.width) for camera in CAMERAS},
+            context=ContextConfig(CONTEXT, 1),
+            precision=precision,  # type: ignore[arg-type]
+            steps=1_000_000,
+            checkpoint_every=1_000_000,
+            model=dataclasses.replace(recipe.model, encoder=encoder, unet=unet),
+        )
+        self._spec: PolicySpec = policy_spec(self._config, INFO)
+        self._episodes: Episodes = load_episodes(self._config.dataset, self._spec)
+        self._weights = folder / f"{name}.safetensors"
+        self.parameters: dict[str, float] = {}
+        self._write_cache()
+        self._busy: dict[str, list[float]] = {}
+
+    @property
+    def busy_fraction(self) -> float:
+        """The share of its time that a trainer that reads memory-mapped data spends computing; of the way that waits most."""
+        return min(statistics.median(fractions) for fractions in self._busy.values())
+
+    def unshared(self, mode: str, computed: int) -> Callable[[], float]:
+        """One step in which every window's pictures are encoded, four windows at a time.
+
+        ``computed`` of the windows are; the time is scaled to all of them. Reading is not in it.
+        """
+        trainer = self._trainer(mode, batch=4, per_episode=1, batches=computed // 4)
+        batches = [alone(trainer.reader.read(0, number)) for number in range(computed // 4)]
+
+        def step() -> float:
+            begun_s = time.perf_counter()
+            trainer.train_step(batches)
+            return scaled(time.perf_counter() - begun_s, trainer, computed)
+
+        return step
+
+    def running(self, mode: str, per_episode: int, computed: int) -> Callable[[], float]:
+        """A real run, reading included: the median of a few steps after the first, for which nothing was read ahead.
+
+        ``per_episode`` windows of one episode share their pictures. Embeddings are read for all windows at once.
+        """
+        batch = WINDOWS if mode == "cached" else per_episode
+        trainer = self._trainer(mode, batch, per_episode, computed // batch)
+        steps = 21 if mode == "cached" else 2
+
+        def run() -> float:
+            results: list[StepResult] = []
+            trainer.run(lambda _, result: results.append(result), lambda: len(results) == steps)
+            seconds = [result.seconds for result in results[1:]]
+            waited_s = sum(result.seconds * result.waited_fraction for result in results[1:])
+            self._busy.setdefault(mode, []).append(1 - waited_s / sum(seconds))
+            return scaled(statistics.median(seconds), trainer, computed)
+
+        return run
+
+    def _trainer(self, mode: str, batch: int, per_episode: int, batches: int) -> Trainer:
+        config = dataclasses.replace(
+            self._config,
+            output=self._folder / f"{self._name}_{mode}_{batch}_{per_episode}",
+            encoder=EncoderTraining(mode, None if mode == "end_to_end" else self._weights),  # type: ignore[arg-type]
+            batch_windows=batch,
+            windows_per_episode=per_episode,
+            accumulate=batches,
+        )
+        return Trainer(config, self._spec, self._episodes)
+
+    def _write_cache(self) -> None:
+        policy = self._trainer("end_to_end", 4, 1, 1).model
+        save_file(policy.encoder.state_dict(), self._weights)
+        file = embedding_file(
+            self._config.dataset, self._spec, self._config.model.encoder, self._weights, self._episodes
+        )
+        file.unlink(missing_ok=True)  # other networks with the same encoder may have written it
+        begun_s = time.perf_counter()
+        write_embeddings(file, policy.encoder, self._episodes)
+        taken_s = time.perf_counter() - begun_s
+        encoder = sum(parameter.numel() for parameter in policy.encoder.parameters())
+        everything = sum(parameter.numel() for parameter in policy.parameters())
+        self.parameters = {
+            "encoder_parameters": encoder,
+            "head_parameters": everything - encoder,
+            "caching_s_per_1000_ticks": round(1000 * taken_s / len(self._episodes.stamps_ns), 3),
+        }
+
+
+def scaled(taken_s: float, trainer: Trainer, computed: int) -> float:
+    """A step of ``computed`` windows as one of all; what the optimizer takes, which a step pays once, is not scaled."""
+    begun_s = time.perf_counter()
+    torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0, foreach=True)
+    trainer.optimizer.step()
+    fixed_s = min(time.perf_counter() - begun_s, taken_s)
+    return fixed_s + (taken_s - fixed_s) * WINDOWS / computed
+
+
+def alone(batch: Batch) -> Batch:
+    """The batch with a picture of its own for every row of every window."""
+    rows = batch.slots.flatten()
+    return dataclasses.replace(
+        batch,
+        images={name: pictures[rows] for name, pictures in batch.images.items()},
+        episode_of_image=batch.episode_of_image[rows],
+        slots=torch.arange(len(rows)).reshape(batch.slots.shape),
+    )
+
+
+def write_dataset(folder: Path) -> None:
+    """Noise pictures and slow joints: a step costs the same whatever is in them."""
+    dataset = folder / "data"
+    create_dataset(dataset, INFO)
+    for seed in tqdm(range(EPISODES), desc="writing a dataset", unit="episode"):
+        generator = np.random.default_rng(seed)
+        joints = 0.3 * np.sin(0.05 * np.arange(TICKS)[:, None] + generator.uniform(0, 6, len(JOINTS)))
+        images = {c.name: generator.integers(0, 256, (TICKS, c.height, c.width, 3), dtype=np.uint8) for c in CAMERAS}
+        stamps_ns = 100_000_000 * np.arange(1, TICKS + 1, dtype=np.int64)
+        arrays = EpisodeArrays(
+            stamps_ns, joints.astype(np.float32), joints.astype(np.float32), images, np.empty((TICKS, 0), np.float32)
+        )
+        write_episode(dataset, f"episode_{seed:07d}", arrays, seed=seed, success=True, reason="synthetic")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/bench_training.py",
+        description="Seconds per training step at context 64, 64 windows, two 96 x 96 cameras: end to end, frozen, cached.",
+        epilog="example: python benchmarks/bench_training.py --json training.json",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved measurements of each way (default 3)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default 1)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
+    parser.add_argument(
+        "--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS)[:2], help="default: the first two"
+    )
+    parser.add_argument(
+        "--computed-windows",
+        type=int,
+        choices=(8, 16, 32, 64),
+        default=16,
+        help="of the 64 windows, how many are really computed where pictures are encoded; the time is scaled (default 16)",
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

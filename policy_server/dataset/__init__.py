@@ -1,0 +1,1 @@
+"""Commands over recorded datasets: describe, verify, exchange with LeRobot. No torch."""

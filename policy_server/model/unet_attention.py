@@ -1,0 +1,52 @@
+"""The UNet whose blocks read the history by cross-attention (arXiv 2606.16447, "UNet + cross-attention")."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from policy_server.model.attention import CrossAttention, mask_bias
+from policy_server.model.tokens import HistoryTokens, StepToken
+from policy_server.model.unet import ConditionalUnet, UnetConfig
+
+
+class AttentionCondition(nn.Module):
+    """Cross-attention of a block's sequence (B, channels, length) to the history and the diffusion step."""
+
+    def __init__(self, channels: int, token_width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = CrossAttention(channels, token_width, heads)
+
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step_token: Tensor) -> Tensor:
+        return self.attention(x.transpose(1, 2), memory, step_token).transpose(1, 2)
+
+
+class AttentionUnet(nn.Module):
+    """Predicts from the noisy chunk (B, H, A), the diffusion step and rows (B, T, 1 + F) of any number, age in ticks first.
+
+    One token per observation, projected once to the first width, plus a sinusoidal encoding of its age; the diffusion step
+    is one extra token without position. No causal mask: every action sees the whole history.
+    """
+
+    any_length = True
+
+    def __init__(self, row_features: int, action_dim: int, config: UnetConfig) -> None:
+        super().__init__()
+        token_width = config.widths[0]
+        self.tokens = HistoryTokens(row_features, token_width)
+        self.step = StepToken(token_width)
+        self.unet = ConditionalUnet(action_dim, config, lambda c: AttentionCondition(c, token_width, config.heads))
+
+    def project(self, rows: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """All that depends on the context alone: keys and values of every block, then a mask if rows are hidden.
+
+        ``visible`` bool (B, T): False hides a row.
+        """
+        tokens = self.tokens(rows)
+        memory = [part for condition in self.unet.conditions() for part in condition.attention.project(tokens)]
+        return memory if visible is None else [*memory, mask_bias(visible[:, None, None])]
+
+    def forward(self, noisy: Tensor, step: Tensor, memory: Sequence[Tensor]) -> Tensor:
+        """``noisy`` (B, H, A), ``step`` float (B,) or (1,) of the training schedule; ``memory`` of B contexts or of one."""
+        blocks = len(self.unet.conditions())
+        bias = memory[2 * blocks :]
+        return self.unet(noisy, [(*memory[2 * i : 2 * i + 2], *bias) for i in range(blocks)], self.step(step))

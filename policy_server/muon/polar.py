@@ -1,0 +1,109 @@
+"""The polar factor of momentum matrices: M = U S Vᵀ becomes (nearly) U Vᵀ, by the method that a configuration names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from policy_server.muon.configuration import PolarConfig
+from policy_server.muon.halley import halley_factor
+from policy_server.muon.newton_schulz import iterate_direct, newton_schulz_factor
+
+
+def orthonormalise(matrices: Tensor, config: PolarConfig) -> Tensor:
+    """``matrices`` (..., rows, columns) of one shape, wide or tall, any scale; returns the same shape and dtype.
+
+    A zero matrix stays zero. Directions below the method's failure threshold (``policy_server.muon.response``) come out shorter
+    than one, and those of singular value zero are left out, never made up. The form must be ``direct`` or ``gram``: resolve
+    ``cheapest`` with ``policy_server.muon.cost.resolve_form``.
+    """
+    flat = matrices.reshape(-1, *matrices.shape[-2:])
+    is_tall = flat.shape[-2] > flat.shape[-1]
+    wide = _unit_norm(flat.mT if is_tall else flat, config)
+    result = _direct(wide, config) if config.form == "direct" else _by_gram(wide, config)
+    result = result.mT if is_tall else result
+    return result.reshape(matrices.shape).to(matrices.dtype)
+
+
+def polar_factor(matrices: Tensor) -> Tensor:
+    """The exact polar factor by SVD in float64, for reference: U Vᵀ over the singular values that are not zero to rounding.
+
+    ``matrices`` (..., rows, columns); same shape, float64.
+    """
+    left, sigma, right = torch.linalg.svd(matrices.double(), full_matrices=False)
+    rounding = torch.finfo(torch.float64).eps * max(matrices.shape[-2:]) * sigma[..., :1]
+    return (left * (sigma > rounding)[..., None, :]) @ right
+
+
+def _unit_norm(matrices: Tensor, config: PolarConfig) -> Tensor:
+    """Divided by the Frobenius norm, in the dtype of the work."""
+    work = torch.bfloat16 if config.precision == "bfloat16" else config.gram_dtype
+    # In float64, since the squares of small momenta underflow in float32. Zero divided by the smallest number stays zero.
+    norm = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=torch.float64)
+    norm = norm.to(config.gram_dtype).clamp(min=torch.finfo(config.gram_dtype).tiny)
+    return (matrices.to(config.gram_dtype) / norm).to(work)
+
+
+def _direct(matrices: Tensor, config: PolarConfig) -> Tensor:
+    gram = matrices @ matrices.mT
+    if config.scale == "schatten4":
+        norm = _frobenius(gram)
+        matrices, gram = matrices / norm.sqrt(), gram / norm
+    return iterate_direct(matrices, gram, config.triples())
+
+
+def _by_gram(matrices: Tensor, config: PolarConfig) -> Tensor:
+    with _full_float32():
+        return _iterate_gram(matrices, config)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Float32 products in full: TF32 or bfloat16 products, which a program may have allowed, would give the Gram matrix negative
+    eigenvalues, and the iterations infinity."""
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(allowed)
+
+
+def _iterate_gram(matrices: Tensor, config: PolarConfig) -> Tensor:
+    for index, steps in enumerate(config.segments()):
+        gram = _gram(matrices, config)
+        norm = _frobenius(gram)
+        # Only the first segment scales: the later ones go on with what the steps before them made.
+        scale = norm if config.scale == "schatten4" and index == 0 else torch.ones_like(norm)
+        gram = gram / scale
+        gram.diagonal(dim1=-2, dim2=-1).add_(config.gram_shift * (norm / scale)[..., 0])
+        factor = _factor(gram, steps, config) * scale.rsqrt()
+        matrices = factor.to(matrices.dtype) @ matrices
+    return matrices
+
+
+def _factor(gram: Tensor, steps: tuple[tuple[float, float, float], ...], config: PolarConfig) -> Tensor:
+    if config.method == "eigh":
+        return _inverse_root(gram)
+    return halley_factor(gram, steps) if config.method == "halley" else newton_schulz_factor(gram, steps)
+
+
+def _inverse_root(gram: Tensor) -> Tensor:
+    """Gram^(-1/2), symmetric, by eigendecomposition; the shift keeps the eigenvalues from zero."""
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    smallest = torch.finfo(gram.dtype).eps * eigenvalues[..., -1:].clamp(min=torch.finfo(gram.dtype).tiny)
+    return (vectors * eigenvalues.maximum(smallest).rsqrt()[..., None, :]) @ vectors.mT
+
+
+def _gram(matrices: Tensor, config: PolarConfig) -> Tensor:
+    if matrices.is_cuda and matrices.dtype == torch.bfloat16:
+        return torch.bmm(matrices, matrices.mT, out_dtype=torch.float32)
+    matrices = matrices.to(config.gram_dtype)
+    return matrices @ matrices.mT
+
+
+def _frobenius(gram: Tensor) -> Tensor:
+    """(B, 1, 1); one for a zero matrix, so that it stays zero."""
+    norm = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
+    return torch.where(norm > 0, norm, torch.ones_like(norm))

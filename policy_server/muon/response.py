@@ -1,0 +1,81 @@
+"""What a polar configuration makes of one singular value, from the very coefficients in use, and where it fails."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policy_server.muon.coefficients import Coefficients
+from policy_server.muon.configuration import PolarConfig
+
+_SMALLEST, _PER_DECADE, _BISECTIONS = 1e-16, 64, 60
+
+
+def response(
+    config: PolarConfig, sigma: NDArray[np.float64], *, schatten4: float = 1.0, rank: int = 1024
+) -> NDArray[np.float64]:
+    """Output singular values for input ones, in exact arithmetic apart from the Gram form's shift.
+
+    Args:
+        sigma: singular values of M / ‖M‖_F, any shape, in [0, 1].
+        schatten4: (Σ σ⁴)^¼ of the matrix's own spectrum. One, the largest possible, never promises too much.
+        rank: of the matrix; says how large the Gram matrix is after a restart.
+    """
+    # No singular value exceeds either norm.
+    scaled = np.minimum(np.asarray(sigma, np.float64) / (schatten4 if config.scale == "schatten4" else 1.0), 1.0)
+    if config.form == "direct":
+        return _iterate(config, scaled, config.triples())
+    values = scaled
+    for index, steps in enumerate(config.segments()):
+        gram_norm = math.sqrt(rank) if index else (1.0 if config.scale == "schatten4" else schatten4**2)
+        shifted = np.sqrt(values**2 + config.gram_shift * gram_norm)
+        values = values * (_iterate(config, shifted, steps) / shifted)
+    return values
+
+
+def failure_threshold(config: PolarConfig, level: float = 0.1, *, schatten4: float = 1.0, rank: int = 1024) -> float:
+    """The smallest singular value of M / ‖M‖_F that comes out at ``level`` or more; infinity when none does.
+
+    Source: the criterion of "Spectral Scaling Laws of Muon" (arXiv 2606.04058): a direction is lost that stays under about 0.1.
+    ``schatten4`` and ``rank`` as in ``response``.
+    """
+
+    def reaches(sigma: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return response(config, sigma, schatten4=schatten4, rank=rank) >= level
+
+    grid = np.logspace(math.log10(_SMALLEST), 0, round(-math.log10(_SMALLEST)) * _PER_DECADE + 1)
+    above = np.flatnonzero(reaches(grid))
+    if len(above) == 0:
+        return math.inf
+    if above[0] == 0:
+        return float(grid[0])
+    low, high = grid[above[0] - 1], grid[above[0]]
+    for _ in range(_BISECTIONS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if reaches(np.array(middle)) else (middle, high)
+    return float(high)
+
+
+def orthogonalisation_error(
+    config: PolarConfig,
+    sigma: NDArray[np.float64],
+    *,
+    schatten4: float = 1.0,
+    rank: int | None = None,
+) -> float:
+    """Root mean square of (output - 1) over the singular values: ‖O - U Vᵀ‖_F / √rank, O the configuration's result.
+
+    ``schatten4`` and ``rank`` as in ``response``; the rank is that of ``sigma`` unless given.
+    """
+    off = response(config, sigma, schatten4=schatten4, rank=rank or len(sigma)) - 1
+    return math.sqrt(float(np.mean(off**2)))
+
+
+def _iterate(config: PolarConfig, sigma: NDArray[np.float64], steps: tuple[Coefficients, ...]) -> NDArray[np.float64]:
+    if config.method == "eigh":
+        return np.ones_like(sigma)
+    for a, b, c in steps:
+        square = sigma**2
+        rational = config.method == "halley"
+        sigma = sigma * ((a + b * square) / (1 + c * square) if rational else a + b * square + c * square**2)
+    return sigma
