@@ -32,8 +32,8 @@ from policy_server.muon.cost import CostModel, flops, measure_costs
 from policy_server.muon.layers import assign_layers, muon_parameters
 from policy_server.muon.matrices import MatrixLayout, as_matrices
 from policy_server.muon.optimizer import Muon
-from policy_server.muon.polar import orthonormalise, polar_factor
-from policy_server.muon.recipe import FIXED_FIVE, RecipeConfig
+from policy_server.muon.polar import orthonormalise
+from policy_server.muon.recipe import FIXED_FIVE, ROUNDING, RecipeConfig
 from policy_server.muon.recipe_file import Recipe
 from policy_server.runtime.command import run_command
 from policy_server.runtime.manifest import ActionSpec, HistorySpec, PolicySpec, SamplerSpec
@@ -94,11 +94,14 @@ def _measure(name: str, arguments: argparse.Namespace, model: CostModel) -> dict
     step_ms = _interleaved(_contestants(subject), arguments.rounds, name)
     spent = sum(len(each) * flops(subject.recipe[key], *each.shape[1:]) for key, each in subject.matrices.items())
     fixed = sum(len(each) * flops(FIXED_FIVE, *each.shape[1:]) for each in subject.matrices.values())
-    errors = {
-        "recipe": _error(subject, subject.recipe),
-        "float32": _error(subject, dict.fromkeys(subject.recipe, FIXED_FIVE)),
-        "torch": _error(subject, dict.fromkeys(subject.recipe, TORCHS)),
-    }
+    errors = _errors(
+        subject,
+        {
+            "recipe": subject.recipe,
+            "float32": dict.fromkeys(subject.recipe, FIXED_FIVE),
+            "torch": dict.fromkeys(subject.recipe, TORCHS),
+        },
+    )
     counts = Counter(describe_config(config) for config in subject.recipe.values())
     print(f"{name}: {', '.join(f'{key} {value:.1f} ms' for key, value in step_ms.items())}")
     print(
@@ -238,14 +241,22 @@ def _interleaved(contestants: dict[str, Callable[[], Any]], rounds: int, name: s
     return {key: statistics.median(values) for key, values in durations_ms.items()}
 
 
-def _error(subject: Subject, configs: dict[str, PolarConfig]) -> float:
-    """Root mean square, over all directions of all matrices, of ‖O - U Vᵀ‖_F: what is really computed against the SVD."""
-    squares, directions = 0.0, 0
-    for name, matrices in subject.matrices.items():
-        off = orthonormalise(matrices, configs[name]).double() - polar_factor(matrices)
-        squares += float(off.square().sum())
-        directions += len(matrices) * min(matrices.shape[1:])
-    return math.sqrt(squares / directions)
+def _errors(subject: Subject, contenders: dict[str, dict[str, PolarConfig]]) -> dict[str, float]:
+    """Root mean square, over all directions above rounding, of what is really computed less the exact polar factor."""
+    squares, directions = dict.fromkeys(contenders, 0.0), 0
+    for name, matrices in tqdm(subject.matrices.items(), desc="errors"):
+        results = {key: orthonormalise(matrices, configs[name]) for key, configs in contenders.items()}
+        for part, matrix in enumerate(matrices):
+            wide = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T).double()
+            eigenvalues, left = torch.linalg.eigh(wide @ wide.T / wide.norm() ** 2)
+            kept = eigenvalues > ROUNDING**2
+            left = left[:, kept]
+            right = left.T @ wide / (eigenvalues[kept].sqrt() * wide.norm())[:, None]
+            directions += len(right)
+            for key, result in results.items():
+                own = result[part].double()
+                squares[key] += float((left.T @ (own if wide.shape == own.shape else own.T) - right).square().sum())
+    return {key: math.sqrt(value / directions) for key, value in squares.items()}
 
 
 def _parse() -> argparse.Namespace:

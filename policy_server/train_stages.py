@@ -18,7 +18,7 @@ from policy_server.runtime.manifest import PolicySpec
 from policy_server.runtime.recording import read_dataset_info
 from policy_server.train import load_shown, say, show, train
 from policy_server.training.checkpoint import load_checkpoint
-from policy_server.training.configuration import TrainingConfig, policy_spec
+from policy_server.training.configuration import policy_spec
 from policy_server.training.distributed import World, join_world
 from policy_server.training.embedding_cache import write_embeddings
 from policy_server.training.encoder_facts import (
@@ -94,7 +94,7 @@ def _train_encoder(config: StagesConfig, world: World) -> int:
         elif world.any(world.is_first and _pretrain(config, spec, episodes)):
             return EXIT_INTERRUPTED
         if world.is_first:
-            facts = _finish_encoder(config, spec, episodes)
+            facts = _finish_encoder(config, spec, episodes, world)
     world.wait()
     if facts is not None:
         say(world, probe_table(facts))
@@ -112,15 +112,15 @@ def _pretrain(config: StagesConfig, spec: PolicySpec, episodes: Episodes) -> boo
         return pretraining.step < steps
 
 
-def _finish_encoder(config: StagesConfig, spec: PolicySpec, episodes: Episodes) -> EncoderFacts:
+def _finish_encoder(config: StagesConfig, spec: PolicySpec, episodes: Episodes, world: World) -> EncoderFacts:
     """Probe the trained encoder and an untrained one, and put weights and facts into the encoder's folder."""
     training = config.training
     features = read_dataset_info(training.dataset).features
     seeing_features = dataclasses.replace(spec, features=features)
     everything = load_shown(training, seeing_features, World())
-    trained = _trained_encoder(config, spec, episodes)
+    trained = _trained_encoder(config, spec, episodes).to(world.device)
     torch.manual_seed(training.seed)
-    untrained = ObservationEncoder(spec.cameras, training.model.encoder)
+    untrained = ObservationEncoder(spec.cameras, training.model.encoder).to(world.device)
     facts = EncoderFacts(
         config.encoder.objective,
         config.encoder.steps,
@@ -150,14 +150,15 @@ def _write_embeddings(config: StagesConfig, world: World) -> int:
     """Every tick's embedding beside the dataset; the first process writes."""
     training = head(config)
     spec = policy_spec(training, read_dataset_info(training.dataset))
-    stopped = world.is_first and not _write_missing(config, training, spec, load_shown(training, spec, World()))
+    stopped = world.is_first and not _write_missing(config, world, load_shown(training, spec, World()))
     return EXIT_INTERRUPTED if world.any(stopped) else 0
 
 
-def _write_missing(config: StagesConfig, training: TrainingConfig, spec: PolicySpec, episodes: Episodes) -> bool:
+def _write_missing(config: StagesConfig, world: World, episodes: Episodes) -> bool:
     """Returns whether all are there."""
-    folder = encoder_folder(config)
-    encoder = read_encoder(folder, spec, training.model.encoder)
+    training, folder = head(config), encoder_folder(config)
+    spec = policy_spec(training, read_dataset_info(training.dataset))
+    encoder = read_encoder(folder, spec, training.model.encoder).to(world.device)
     file = embedding_file(training.dataset, spec, training.model.encoder, folder / WEIGHTS_FILE, episodes)
     with stoppable() as stopped, _ticks_bar() as advance:
         whole = write_embeddings(file, encoder, episodes, advance, stopped)

@@ -23,6 +23,9 @@ from policy_server.muon.spectrum import quantile, schatten4
 # What everybody runs: Jordan's quintic, five steps, on the matrix itself.
 FIXED_FIVE = PolarConfig(method="jordan", steps=5, form="direct")
 
+# Of M / ‖M‖_F: below lies what rounding made of a rank-deficient matrix, which nobody wants orthonormalised.
+ROUNDING = float(np.finfo(np.float32).eps)
+
 Spectrum = NDArray[np.float64]
 
 
@@ -34,10 +37,16 @@ class LayerSpectrum:
     columns: int
     parts: tuple[Spectrum, ...]
 
+    @property
+    def directions(self) -> list[Spectrum]:
+        """The singular values of each part that are more than rounding; parts without any are left out."""
+        above = [sigma[sigma > ROUNDING] for sigma in self.parts]
+        return [sigma for sigma in above if len(sigma)]
+
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """What a configuration must do to be chosen.
+    """What a configuration must do to be chosen. Directions are those above rounding.
 
     The failure threshold at ``level`` must lie under ``margin`` times the ``quantile`` of the spectrum (0.5: the upper half of the
     directions). The error over those directions must not exceed ``largest_error`` (about what the fixed five steps make where
@@ -67,7 +76,7 @@ def choose_layer(spectrum: LayerSpectrum, config: RecipeConfig, model: CostModel
     def price(candidate: PolarConfig) -> float:
         return cost(candidate, spectrum.rows, spectrum.columns, model)
 
-    parts = [sigma for sigma in spectrum.parts if sigma[0] > 0]
+    parts = spectrum.directions
     ranked = candidates(spectrum.rows, spectrum.columns, config.precisions, model)
     if not parts:  # an idle layer: nothing to orthonormalise, any will do
         return ranked[0]
@@ -116,14 +125,14 @@ def predict_saving(
             totals[f"cost{suffix}"] += parts * cost(config, *shape, model)
             totals[f"error{suffix}"] += sum(
                 orthogonalisation_error(config, sigma, schatten4=schatten4(sigma)) ** 2 * len(sigma)
-                for sigma in spectrum.parts
+                for sigma in spectrum.directions
             )
-        directions += sum(len(sigma) for sigma in spectrum.parts)
+        directions += sum(len(sigma) for sigma in spectrum.directions)
     return {
         "flops_over_fixed_five": round(totals["flops"] / totals["flops_of_fixed_five"], 4),
         "cost_over_fixed_five": round(totals["cost"] / totals["cost_of_fixed_five"], 4),
-        "error": round(math.sqrt(totals["error"] / directions), 4),
-        "error_of_fixed_five": round(math.sqrt(totals["error_of_fixed_five"] / directions), 4),
+        "error": round(math.sqrt(totals["error"] / max(1, directions)), 4),
+        "error_of_fixed_five": round(math.sqrt(totals["error_of_fixed_five"] / max(1, directions)), 4),
     }
 
 

@@ -34,6 +34,7 @@ def plot_quantiles(rows: Sequence[SpectrumRow], file: Path) -> None:
     for kind, line in zip(types, axes, strict=True):
         for quarter, axis in enumerate(line, start=1):
             own = [row for row in rows if row.type == kind and row.quarter == quarter]
+            axis.set_visible(bool(own))
             _draw_quantiles(axis, own)
             axis.set_title(f"{kind}, {_QUARTERS[quarter - 1]}", fontsize=9)
     for axis in axes[-1]:

@@ -30,7 +30,7 @@ class DynamicsConfig:
     heads: int = 4
     target_decay: float = 0.99
     covariance_weight: float = 0.04
-    variance_weight: float = 0.5
+    variance_weight: float = 0.1
 
 
 @dataclass(frozen=True)

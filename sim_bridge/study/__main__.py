@@ -11,7 +11,7 @@ from sim_bridge.study.configuration import load_study
 from sim_bridge.study.datasets import collect, missing_demonstrations
 from sim_bridge.study.engine import Engine, LocalEngine, usable_cores, visible_gpus
 from sim_bridge.study.plan import Plan, is_chosen, make_plan
-from sim_bridge.study.progress import Display, duration
+from sim_bridge.study.progress import Display, counted, duration
 from sim_bridge.study.run import RunLimits, claimed, run_cells
 
 
@@ -22,7 +22,6 @@ def main() -> int:
         return _report(plan, arguments)
     if arguments.dry_run:
         return _list(plan, arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
     with claimed(plan.root / plan.config.output):
         return _run(plan, arguments)
 
@@ -39,11 +38,12 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
     )
     if pending:
         engine = _engine(plan, arguments)
+        signal.signal(signal.SIGTERM, _interrupt)  # only now: Ray sets a handler of its own
         limit_s = None if arguments.time_limit is None else 60 * arguments.time_limit
         with Display() as display:
             left = run_cells(plan, engine, RunLimits(arguments.only, limit_s), display)
         if left:
-            print(f"{len(left)} cells are left for want of time: start the same command again")
+            print(f"left for want of time: {counted(len(left), 'cell')}; start the same command again")
     plan.write_table()
     status = _report(plan, arguments)
     failed = [
@@ -54,7 +54,7 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
     for failure in failed:
         print(f"failed: {failure.cell}: {failure.stage}: {failure.error}")
     if failed:
-        print(f"{len(failed)} cells failed; mend the cause, then add --retry-failed")
+        print(f"{counted(len(failed), 'cell')} failed; mend the cause, then add --retry-failed")
         return EXIT_ERROR
     return status
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import yaml
 
 from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.command import EXIT_INTERRUPTED
 from policy_server.runtime.configuration import build
 from policy_server.runtime.errors import PolicyError
 from sim_bridge.study.cells import Cell
@@ -30,6 +32,7 @@ CELL_FILE = "cell.json"
 STAGES_FILE = "stages.json"
 TRAIN, EXPORT, EVALUATE = "train", "export", "evaluate"
 STAGES = (TRAIN, EXPORT, EVALUATE)
+_INTERRUPTED = (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -86,6 +89,8 @@ class CellProcess:
         if status is None:
             return None
         child, self._child = self._child, None
+        if status in _INTERRUPTED:
+            return None  # someone asked the command to end, not the cell: it is begun again, where it was
         if status != 0:
             return record_failure(
                 self._job, stage, f"{last_error(self._log(stage))} (status {status}; see {stage}.log)"

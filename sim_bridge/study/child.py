@@ -37,7 +37,7 @@ class Child:
                 stdout=stream,
                 stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_prepare,
             )
 
     @property
@@ -90,6 +90,12 @@ def _tail(log: Path) -> str:
         return stream.read().decode(errors="replace")
 
 
-def _end_with_parent() -> None:
-    """Runs in the child before the command: when the parent is gone, the kernel kills it, and no two ever write one file."""
+def _prepare() -> None:
+    """Runs in the child before the command.
+
+    When the parent is gone, the kernel kills the child, so that no two ever write one file. And it can be interrupted, though its
+    parent was started in the background (which ignores SIGINT) or is a worker of Ray (which blocks it).
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

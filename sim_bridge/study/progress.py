@@ -79,6 +79,10 @@ def describe(end: CellResult | Failure) -> str:
     return f"{end.cell}: {success_rate(end.successes, end.episodes)} in {duration(end.total_s)}"
 
 
+def counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -95,5 +99,6 @@ def _picture(status: Status, last: Sequence[str]) -> Group:
     for cell in status.running:
         bar = ProgressBar(total=1.0, completed=cell.share or 0.0, width=24)
         table.add_row(cell.cell, cell.stage, bar, duration(cell.elapsed_s))
-    total = ProgressBar(total=max(1, status.total), completed=status.done + status.failed, width=60)
-    return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in last), head, total, table)
+    whole = Table.grid()
+    whole.add_row(ProgressBar(total=max(1, status.total), completed=status.done + status.failed, width=60))
+    return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in last), head, whole, table)

@@ -34,8 +34,6 @@ class RayEngine:
 
     def __init__(self, address: str, gpus_per_cell: float, collection: CollectionConfig) -> None:
         self._ray = _ray()
-        # Ray would otherwise hide the GPUs from tasks that ask for none, and from the commands that they start.
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         where = {"include_dashboard": False} if address == "local" else {"address": address}
         try:

@@ -14,6 +14,7 @@ from sim_bridge.study.comparisons import Comparison, compare
 from sim_bridge.study.configuration import ComparisonConfig
 from sim_bridge.study.plan import Plan
 from sim_bridge.study.plots import plot_differences, plot_success
+from sim_bridge.study.progress import counted
 from sim_bridge.study.result import CellResult
 from sim_bridge.study.statistics import RESAMPLES
 from sim_bridge.study.summary import Point, lines
@@ -203,11 +204,11 @@ def _what_is_missing(plan: Plan) -> Iterator[str]:
     yield "## What is missing"
     yield ""
     if missing:
-        yield f"{len(missing)} cells have no result yet: {', '.join(f'`{cell.id}`' for cell in missing)}."
+        yield f"Without a result: {counted(len(missing), 'cell')}: {', '.join(f'`{cell.id}`' for cell in missing)}."
     for failure in plan.failures.values():
         yield f"- `{failure.cell}` failed in {failure.stage}: {failure.error}"
     if plan.strangers:
-        yield f"{len(plan.strangers)} rows of the table are of an earlier configuration and are left out here."
+        yield f"Left out here: {counted(len(plan.strangers), 'row')} of the table, of an earlier configuration."
     yield ""
 
 

@@ -155,6 +155,7 @@ def test_weights_per_chunk_row_hold_for_every_sample_of_the_batch() -> None:
     assert film_loss(None).item() == pytest.approx(film_loss(torch.ones(8)).item()) != film_loss(rows).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_learns_what_only_the_oldest_row_says(backbone: str) -> None:
     """Half of the chunks go up and half go down, and only the oldest observation tells which."""

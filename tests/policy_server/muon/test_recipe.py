@@ -51,13 +51,21 @@ def test_a_recipe_must_serve_every_part() -> None:
     assert choice(easy, hard) >= choice(hard)
 
 
+def test_rounding_in_a_rank_deficient_matrix_is_not_served() -> None:
+    full = decaying(24, 1.0)
+    deficient = np.concatenate([full, np.full(40, 2e-8)])
+    model, config = CostModel(), RecipeConfig(quantile=0.9)
+    chosen = [choose_layer(LayerSpectrum(64, 128, (sigma,)), config, model) for sigma in (full, deficient)]
+    assert chosen[0] == chosen[1]
+
+
 def test_a_layer_without_momentum_gets_the_cheapest() -> None:
     chosen = choose_layer(LayerSpectrum(32, 32, (np.zeros(32),)), RecipeConfig(), CostModel())
     assert flops(chosen, 32, 32) < flops(FIXED_FIVE, 32, 32)
 
 
 def test_where_nothing_serves_the_most_accurate_is_taken() -> None:
-    sigma = np.concatenate([[1.0], np.full(63, 1e-9)])
+    sigma = np.concatenate([[1.0], np.full(63, 2e-7)])
     chosen = choose_layer(LayerSpectrum(64, 64, (sigma,)), RecipeConfig(), CostModel())
     assert orthogonalisation_error(chosen, sigma) <= orthogonalisation_error(FIXED_FIVE, sigma) + 1e-12
 

@@ -2,7 +2,7 @@
 
 Nothing is trained. Every fourth demonstration fails.
 What a cell's commands do is in the training configuration under ``fake``: ``fail``: the command that fails; ``hang``: the command that
-runs until it is ended.
+runs until it is ended; ``interrupt``: the command that ends the first time as if someone had interrupted it.
 """
 
 import json
@@ -33,6 +33,8 @@ def main() -> int:
     print(f"{stage}:   0%|    | 0/10 [00:00<?]\r{stage}:  40%|##  | 4/10 [00:04<00:06]", flush=True)
     if fake.get("hang") == stage:
         time.sleep(600)
+    if fake.get("interrupt") == stage and (folder / COMMANDS_FILE).read_text().split().count(stage) == 1:
+        return 130
     if fake.get("fail") == stage:
         print("error: the fault was asked for\nand a line after it", flush=True)
         return 2

@@ -100,6 +100,12 @@ def test_a_command_that_fails_is_named_with_its_error(tmp_path, stage: str) -> N
     assert read_cell(it.folder) == failure
 
 
+def test_a_command_that_someone_interrupted_is_begun_again(tmp_path) -> None:
+    it = job(tmp_path, fake={"interrupt": "train"})
+    assert isinstance(run(CellProcess(it)), CellResult)
+    assert commands(it) == ["train", "train", "export", "evaluate"]
+
+
 def test_results_that_cannot_be_read_are_a_failure(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("sim_bridge.study.cell_run.outcome_strings", lambda *_: {}["success"])
     failure = run(CellProcess(job(tmp_path)))

@@ -46,6 +46,18 @@ def test_a_command_that_is_asked_to_end_may_do_so_in_good_order(tmp_path) -> Non
     assert (tmp_path / "log").read_text() == "up\nsaved\n" and child.status == 0
 
 
+def test_a_command_can_be_interrupted_though_its_parent_blocks_and_ignores_that(tmp_path) -> None:
+    kept = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        child = start(tmp_path, "import time; print('up', flush=True); time.sleep(60)")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept[1])
+        signal.signal(signal.SIGINT, kept[0])
+    assert wait_for(lambda: "up" in (tmp_path / "log").read_text())
+    child.interrupt()
+    assert wait_for(lambda: child.status is not None) and "KeyboardInterrupt" in (tmp_path / "log").read_text()
+
+
 def test_a_command_that_will_not_end_is_killed_with_all_that_it_started(tmp_path) -> None:
     child = start(
         tmp_path,

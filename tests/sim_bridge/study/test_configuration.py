@@ -3,9 +3,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from policy_server.runtime.configuration import build
 from policy_server.runtime.errors import ConfigurationError, PolicyError
+from policy_server.runtime.recording import DATASET_SCHEMA, DatasetInfo
+from policy_server.training.configuration import TrainingConfig, policy_spec
 from sim_bridge.study.cells import expand
 from sim_bridge.study.configuration import load_study
+from sim_bridge.tasks.registry import task_by_name
 from tests.sim_bridge.study.synthetic_study import ROOT
 
 SHIPPED = sorted((ROOT / "config/study").glob("*.yaml"))
@@ -18,6 +22,16 @@ def test_a_shipped_study_can_be_expanded(file: Path) -> None:
     assert cells and config.name == file.stem
     for method in config.methods:
         assert any(cell.method == method for cell in cells), f"no grid asks for {method}"
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_every_cell_of_a_shipped_study_is_a_policy_that_can_be_trained(file: Path) -> None:
+    for cell in expand(load_study(file)):
+        values = {"name": cell.id, "output": "out", **cell.training}
+        joints = ("fr3_joint1", "fr3_finger_joint1")
+        info = DatasetInfo(DATASET_SCHEMA, cell.task, 10.0, (), joints, joints, task_by_name(cell.task).feature_names)
+        spec = policy_spec(build(TrainingConfig, values, cell.id), info)
+        assert spec.history.length == cell.context_length and spec.features
 
 
 def write(tmp_path: Path, **changes: object) -> Path:

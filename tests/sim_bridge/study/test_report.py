@@ -88,9 +88,9 @@ def test_missing_failed_and_foreign_cells_are_named(tmp_path) -> None:
     plan.add(Failure(gone.id, gone.hash, "export", "no room left"))
     plan.strangers.append(result(hash="other"))
     text = write_report(plan, "trial.yaml").read_text()
-    assert f"1 cells have no result yet: `{gone.id}`." in text
+    assert f"Without a result: 1 cell: `{gone.id}`." in text
     assert f"- `{gone.id}` failed in export: no room left" in text
-    assert "1 rows of the table are of an earlier configuration" in text
+    assert "Left out here: 1 row of the table, of an earlier configuration." in text
 
 
 def test_a_study_without_results_says_so(tmp_path) -> None:
