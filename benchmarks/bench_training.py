@@ -93,11 +93,11 @@ def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str,
     bench = Bench(name, folder, arguments.precision)
     computed = arguments.computed_windows
     ways: dict[str, Callable[[], float]] = {
-        "end_to_end_s": bench.unshared("end_to_end", computed),
-        "end_to_end_shared_s": bench.running("end_to_end", 8, computed),
-        "frozen_s": bench.unshared("frozen", computed),
-        "frozen_shared_s": bench.running("frozen", 8, computed),
-        "cached_s": bench.running("cached", 1, WINDOWS),
+        "end_to_end_s": lambda: bench.unshared("end_to_end", computed),
+        "end_to_end_shared_s": lambda: bench.running("end_to_end", 8, computed),
+        "frozen_s": lambda: bench.unshared("frozen", computed),
+        "frozen_shared_s": lambda: bench.running("frozen", 8, computed),
+        "cached_s": lambda: bench.running("cached", 1, WINDOWS),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with tqdm(total=arguments.rounds * len(ways), desc=name, unit="measurement") as bar:
@@ -117,7 +117,7 @@ def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str,
 
 
 class Bench:
-    """Trainers of one pair of networks over one dataset, each of another way."""
+    """Measures one pair of networks over one dataset; one trainer at a time, for large ones fill the memory."""
 
     def __init__(self, name: str, folder: Path, precision: str) -> None:
         self._folder, self._name = folder, name
@@ -145,39 +145,32 @@ class Bench:
         """The share of its time that a trainer that reads memory-mapped data spends computing; of the way that waits most."""
         return min(statistics.median(fractions) for fractions in self._busy.values())
 
-    def unshared(self, mode: str, computed: int) -> Callable[[], float]:
-        """One step in which every window's pictures are encoded, four windows at a time.
+    def unshared(self, mode: str, computed: int) -> float:
+        """Seconds of a step in which every window's pictures are encoded, four windows at a time; reading is not in it.
 
-        ``computed`` of the windows are; the time is scaled to all of them. Reading is not in it.
+        ``computed`` of the windows are; the time is scaled to all of them.
         """
         trainer = self._trainer(mode, batch=4, per_episode=1, batches=computed // 4)
         batches = [alone(trainer.reader.read(0, number)) for number in range(computed // 4)]
+        trainer.train_step([trainer.reader.read(0, 0)])  # makes the optimizer's state
+        begun_s = time.perf_counter()
+        trainer.train_step(batches)
+        return scaled(time.perf_counter() - begun_s, trainer, computed)
 
-        def step() -> float:
-            begun_s = time.perf_counter()
-            trainer.train_step(batches)
-            return scaled(time.perf_counter() - begun_s, trainer, computed)
-
-        return step
-
-    def running(self, mode: str, per_episode: int, computed: int) -> Callable[[], float]:
-        """A real run, reading included: the median of a few steps after the first, for which nothing was read ahead.
+    def running(self, mode: str, per_episode: int, computed: int) -> float:
+        """Seconds of a step of a real run, reading included: the median after the first, for which nothing was read ahead.
 
         ``per_episode`` windows of one episode share their pictures. Embeddings are read for all windows at once.
         """
         batch = WINDOWS if mode == "cached" else per_episode
         trainer = self._trainer(mode, batch, per_episode, computed // batch)
-        steps = 21 if mode == "cached" else 2
-
-        def run() -> float:
-            results: list[StepResult] = []
-            trainer.run(lambda _, result: results.append(result), lambda: len(results) == steps)
-            seconds = [result.seconds for result in results[1:]]
-            waited_s = sum(result.seconds * result.waited_fraction for result in results[1:])
-            self._busy.setdefault(mode, []).append(1 - waited_s / sum(seconds))
-            return scaled(statistics.median(seconds), trainer, computed)
-
-        return run
+        steps = 11 if mode == "cached" else 2
+        results: list[StepResult] = []
+        trainer.run(lambda _, result: results.append(result), lambda: len(results) == steps)
+        seconds = [result.seconds for result in results[1:]]
+        waited_s = sum(result.seconds * result.waited_fraction for result in results[1:])
+        self._busy.setdefault(mode, []).append(1 - waited_s / sum(seconds))
+        return scaled(statistics.median(seconds), trainer, computed)
 
     def _trainer(self, mode: str, batch: int, per_episode: int, batches: int) -> Trainer:
         config = dataclasses.replace(

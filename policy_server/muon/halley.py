@@ -45,8 +45,8 @@ def halley_factor(gram: Tensor, weights: tuple[Coefficients, ...]) -> Tensor:
     factor: Tensor | None = None
     for index, (a, b, c) in enumerate(weights):
         rest = a - b / c
-        lower, _ = torch.linalg.cholesky_ex(identity + c * gram)
-        inverse = torch.cholesky_inverse(lower)
+        # Not by blocks with Schur complements, which is faster but loses definiteness when c is large.
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(identity + c * gram).L)
         step = rest * inverse
         step.diagonal(dim1=-2, dim2=-1).add_(b / c)
         factor = step if factor is None else step @ factor

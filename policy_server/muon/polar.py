@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from policy_server.muon.configuration import PolarConfig
 from policy_server.muon.halley import halley_factor
 from policy_server.muon.newton_schulz import iterate_direct, newton_schulz_factor
+
+# The squares of a matrix of a larger norm, as far as they matter to it, lie within float32.
+_SAFE_NORM = 1e-15
 
 
 def orthonormalise(matrices: Tensor, config: PolarConfig) -> Tensor:
@@ -39,10 +43,19 @@ def polar_factor(matrices: Tensor) -> Tensor:
 def _unit_norm(matrices: Tensor, config: PolarConfig) -> Tensor:
     """Divided by the Frobenius norm, in the dtype of the work."""
     work = torch.bfloat16 if config.precision == "bfloat16" else config.gram_dtype
-    # In float64, since the squares of small momenta underflow in float32. Zero divided by the smallest number stays zero.
-    norm = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=torch.float64)
-    norm = norm.to(config.gram_dtype).clamp(min=torch.finfo(config.gram_dtype).tiny)
+    # Zero divided by the smallest number stays zero.
+    norm = _norms(matrices).to(config.gram_dtype).clamp(min=torch.finfo(config.gram_dtype).tiny)
     return (matrices.to(config.gram_dtype) / norm).to(work)
+
+
+def _norms(matrices: Tensor) -> Tensor:
+    """Frobenius norms (B, 1, 1). The squares of small or large momenta leave the range of float32, so float64 must sum them;
+    on a CPU, where that costs a copy and a look at the result nothing, only when it is so."""
+    if not matrices.is_cuda and matrices.dtype == torch.float32:
+        norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
+        if norms.min() > _SAFE_NORM and norms.max() < 1 / _SAFE_NORM:
+            return norms
+    return torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=torch.float64)
 
 
 def _direct(matrices: Tensor, config: PolarConfig) -> Tensor:
@@ -62,12 +75,16 @@ def _by_gram(matrices: Tensor, config: PolarConfig) -> Tensor:
 def _full_float32() -> Iterator[None]:
     """Float32 products in full: TF32 or bfloat16 products, which a program may have allowed, would give the Gram matrix negative
     eigenvalues, and the iterations infinity."""
-    allowed = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    mkldnn: Any = torch.backends.mkldnn  # torch does not declare its settings
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
+    allowed = [backend.fp32_precision for backend in backends]
     try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
         yield
     finally:
-        torch.set_float32_matmul_precision(allowed)
+        for backend, precision in zip(backends, allowed, strict=True):
+            backend.fp32_precision = precision
 
 
 def _iterate_gram(matrices: Tensor, config: PolarConfig) -> Tensor:

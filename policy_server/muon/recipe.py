@@ -26,6 +26,9 @@ FIXED_FIVE = PolarConfig(method="jordan", steps=5, form="direct")
 # Of M / ‖M‖_F: below lies what rounding made of a rank-deficient matrix, which nobody wants orthonormalised.
 ROUNDING = float(np.finfo(np.float32).eps)
 
+# Rounding to bfloat16 is off by up to 2^-8 of the power of two below the number, evenly spread.
+_BFLOAT16_RMS = 2.0**-8 / math.sqrt(3)
+
 Spectrum = NDArray[np.float64]
 
 
@@ -50,8 +53,9 @@ class RecipeConfig:
 
     The failure threshold at ``level`` must lie under ``margin`` times the ``quantile`` of the spectrum (0.5: the upper half of the
     directions). The error over those directions must not exceed ``largest_error`` (about what the fixed five steps make where
-    they work), and over the whole spectrum not that of the fixed five steps. ``precisions``: which may be used. Where nothing
-    does all this, the configuration with the smallest error over the whole spectrum is taken.
+    they work), and over the whole spectrum not that of the fixed five steps. Where nothing does all this, the configuration with
+    the smallest error over the whole spectrum is taken. ``precisions``: which may be used; bfloat16 is, where those directions
+    lie above what it rounds the matrix by.
     """
 
     quantile: float = 0.5
@@ -77,7 +81,10 @@ def choose_layer(spectrum: LayerSpectrum, config: RecipeConfig, model: CostModel
         return cost(candidate, spectrum.rows, spectrum.columns, model)
 
     parts = spectrum.directions
-    ranked = candidates(spectrum.rows, spectrum.columns, config.precisions, model)
+    weakest = min((config.margin * quantile(sigma, config.quantile) for sigma in parts), default=1.0)
+    drowns = weakest < bfloat16_noise(spectrum.rows, spectrum.columns)
+    precisions = [each for each in config.precisions if not (drowns and each == "bfloat16")] or config.precisions
+    ranked = candidates(spectrum.rows, spectrum.columns, precisions, model)
     if not parts:  # an idle layer: nothing to orthonormalise, any will do
         return ranked[0]
     allowed = [orthogonalisation_error(FIXED_FIVE, sigma) for sigma in parts]
@@ -106,8 +113,18 @@ def candidates(rows: int, columns: int, precisions: Sequence[Precision], model: 
     every = [
         replace(each, precision=precision, scale="schatten4")
         for each, precision in itertools.product((*polynomials, *rationals, *exact), precisions)
+        # What a restart is for lies below bfloat16's rounding.
+        if not (each.restart_every and precision == "bfloat16")
     ]
     return sorted(every, key=lambda each: cost(each, rows, columns, model))
+
+
+def bfloat16_noise(rows: int, columns: int) -> float:
+    """A bound for the largest singular value of what rounding a matrix to bfloat16 adds, relative to ‖M‖_F.
+
+    That of a random matrix with independent entries (Bai & Yin 1993): (√rows + √columns) times their deviation.
+    """
+    return _BFLOAT16_RMS * (1 / math.sqrt(rows) + 1 / math.sqrt(columns))
 
 
 def predict_saving(

@@ -27,6 +27,7 @@ def export(monkeypatch: pytest.MonkeyPatch, run: Path, bundle: Path, *options: s
     return main()
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_again_with_few_sampling_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

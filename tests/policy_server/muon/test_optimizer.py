@@ -182,6 +182,15 @@ def test_a_resumed_run_repeats_an_unbroken_one_bit_by_bit(
     assert all(torch.equal(one, other) for one, other in zip(values(unbroken), values(second), strict=True))
 
 
+def test_a_checkpoint_of_a_distributed_run_goes_on_in_one_process() -> None:
+    network = SmallNetwork()
+    saved = muon(network, distribute=True).state_dict()
+    alone = muon(network)
+    alone.load_state_dict(saved)
+    draw_gradients(network, 0)
+    alone.step()
+
+
 def test_it_learns_where_every_layer_is_trained() -> None:
     network = SmallNetwork()
     losses = train(network, muon(network, lr=0.01, recipe=RECIPE), range(120))

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from policy_server.muon.configuration import PolarConfig
 from policy_server.muon.cost import CostModel, cost, flops
 from policy_server.muon.polar import orthonormalise, polar_factor
-from policy_server.muon.recipe import FIXED_FIVE, LayerSpectrum, RecipeConfig, choose_layer, choose_recipe
+from policy_server.muon.recipe import (
+    FIXED_FIVE,
+    LayerSpectrum,
+    RecipeConfig,
+    bfloat16_noise,
+    choose_layer,
+    choose_recipe,
+)
 from policy_server.muon.response import failure_threshold, orthogonalisation_error
 from policy_server.muon.spectrum import QUANTILES, quantile, schatten4, spectrum_from_quantiles
 from tests.policy_server.muon.planted import planted
@@ -49,6 +56,23 @@ def test_a_recipe_must_serve_every_part() -> None:
 
     assert choice(easy) < choice(hard)
     assert choice(easy, hard) >= choice(hard)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (96, 400)])
+def test_bfloat16_adds_no_more_noise_than_is_predicted(shape: tuple[int, int]) -> None:
+    matrix = planted(*shape, torch.logspace(0, -2, min(shape), dtype=torch.float64))
+    off = matrix.bfloat16().double() - matrix
+    noise = float(torch.linalg.matrix_norm(off, 2) / matrix.norm())
+    assert 0.5 * bfloat16_noise(*shape) < noise < bfloat16_noise(*shape)
+
+
+def test_bfloat16_is_taken_only_where_it_does_not_drown_the_directions() -> None:
+    config, cheap = RecipeConfig(precisions=("float32", "bfloat16")), CostModel(bfloat16=0.1)
+    precisions = [
+        choose_layer(LayerSpectrum(128, 512, (decaying(128, decades),)), config, cheap).precision
+        for decades in (1.0, 6.0)
+    ]
+    assert precisions == ["bfloat16", "float32"]
 
 
 def test_rounding_in_a_rank_deficient_matrix_is_not_served() -> None:
@@ -98,7 +122,9 @@ def test_a_spectrum_below_the_threshold_defeats_five_fixed_steps_but_not_the_rec
     matrix = planted(48, 96, sigma)
     spectrum = (sigma / sigma.norm()).numpy()
     assert spectrum[-1] < failure_threshold(FIXED_FIVE)
-    config = choose_layer(LayerSpectrum(48, 96, (spectrum,)), RecipeConfig(1.0, level, margin=1.0), CostModel())
+    # Only the level asks for the weak half.
+    wanted = RecipeConfig(1.0, level, margin=1.0, largest_error=10.0)
+    config = choose_layer(LayerSpectrum(48, 96, (spectrum,)), wanted, CostModel())
     factor, left = polar_factor(matrix), torch.linalg.svd(matrix)[0]
 
     def weakest(chosen: PolarConfig) -> float:
