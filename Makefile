@@ -23,7 +23,7 @@ sim: setup-sim ## run the ROS 2 graph against MuJoCo with the trained policy
 	@$(BIN)/python -m sim_bridge.sim $(strip $(SIM_FLAGS) $(SIM_ARGS))
 
 test: setup-all ## run all tests: first the quick ones without ROS, then those that start processes or take long
-	@$(BIN)/python -m pytest -m 'not ros and not slow' -n $(TEST_JOBS) $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not ros and not slow' -n $(TEST_JOBS) $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest -m 'ros or slow' $(PYTEST_ARGS)
 
 check: setup-all ## check style (ruff) and types (mypy)
