@@ -42,6 +42,7 @@ PARAMETERS = (
 )
 _READERS_OF_JOINT_STATES = ("history_node", "arm_node")
 _RESET_SERVICES = ("history_node/reset", "inference_node/reset", "arm_node/reset")
+_REPEAT_S = 2.0
 
 
 class BridgeNode(ManagedNode):
@@ -155,7 +156,9 @@ class BridgeNode(ManagedNode):
                 raise GraphTimeoutError(
                     f"service {name} is not there after {timeout_s:.0f} s: is the node running on this domain?"
                 )
-            if not _answered(client.call_async(Trigger.Request()), timeout_s):
+            # A server that does not know its client yet drops its answer, and to reset twice does no harm.
+            attempts = max(1, round(timeout_s / _REPEAT_S))
+            if not any(_answered(client.call_async(Trigger.Request()), timeout_s / attempts) for _ in range(attempts)):
                 raise GraphTimeoutError(f"service {name} did not answer within {timeout_s:.0f} s: see that node's log")
 
     def _run(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from policy_server.model.policy import ModelConfig, check_model
+from policy_server.muon.adaptive import AdaptiveConfig
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import ActionSpec, CameraSpec, HistorySpec, PolicySpec, SamplerSpec
 from policy_server.runtime.recording import CameraShape, DatasetInfo
@@ -100,9 +101,31 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW with warm-up, cosine decay, gradient clipping, and an exponential moving average of the weights."""
+class MuonSettings:
+    """What ``optimizer.kind=muon`` does with matrices (``policy_server.muon``).
 
+    ``recipe``: how each layer's momentum is orthonormalised: ``adaptive`` measures the spectra and sets itself (``adaptive`` says
+    when), ``fixed_five`` is five steps of Jordan's quintic, a path is a recipe file of ``python -m policy_server.muon recipe``.
+    ``spectrum_every``: write the spectra to the folder ``spectrum`` of the run every so many steps (0: never).
+    """
+
+    momentum: float = 0.95
+    nesterov: bool = True
+    scaling: Literal["original", "match_rms_adamw", "none"] = "match_rms_adamw"
+    recipe: Literal["adaptive", "fixed_five"] | Path = "adaptive"
+    adaptive: AdaptiveConfig = field(default_factory=AdaptiveConfig)
+    spectrum_every: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Warm-up, cosine decay, gradient clipping, and an exponential moving average of the weights.
+
+    ``kind``: ``adamw`` for all, or ``muon`` for the hidden matrices and AdamW for the rest, both with ``learning_rate``;
+    ``muon`` holds what the matrices get.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 6e-4
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = 1e-6
@@ -110,6 +133,7 @@ class OptimizerConfig:
     gradient_clip: float = 1.0
     ema_power: float = 0.75
     ema_max: float = 0.9999
+    muon: MuonSettings = field(default_factory=MuonSettings)
 
 
 @dataclass(frozen=True)
@@ -226,6 +250,7 @@ def _out_of_range(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         "sampling_steps": (config.sampling_steps, 1),
         "history.shortest": (config.history.shortest, 1),
         "validation.every": (config.validation.every, 0),
+        "optimizer.muon.spectrum_every": (config.optimizer.muon.spectrum_every, 0),
         "augmentation.shift_pixels": (config.augmentation.shift_pixels, 0),
         "encoder.unfreeze_at_step": (config.encoder.unfreeze_at_step or 0, 0),
     }

@@ -133,7 +133,7 @@ class Pretraining:
     def train_step(self, pictures: Pictures) -> tuple[float, float, float]:
         """One optimizer step on pictures (windows, ticks, height, width, 3); returns loss, gradient norm and learning rate."""
         config = self.config
-        schedule = OptimizerConfig(config.learning_rate, warmup_steps=config.warmup_steps)
+        schedule = OptimizerConfig(learning_rate=config.learning_rate, warmup_steps=config.warmup_steps)
         rate = learning_rate(schedule, self.step, config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

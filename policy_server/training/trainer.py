@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from policy_server.model.policy import DiffusionPolicy
+from policy_server.muon.optimizer import Muon
 from policy_server.runtime.errors import ConfigurationError, PolicyError
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.batches import BatchReader
@@ -20,6 +21,7 @@ from policy_server.training.configuration import OptimizerConfig, TrainingConfig
 from policy_server.training.distributed import World
 from policy_server.training.episodes import Episodes
 from policy_server.training.loss_log import LossLog, StepResult
+from policy_server.training.optimizers import make_optimizer, make_spectrum_log
 from policy_server.training.policy_loss import PolicyLoss
 from policy_server.training.prefetch import Prefetcher
 from policy_server.training.rows import Batch, load_encoder_weights
@@ -56,14 +58,7 @@ class Trainer:
         self.model.to(self.world.device)
         self.reader = BatchReader(config, spec, episodes)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        group = config.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=group.learning_rate,
-            betas=group.betas,
-            weight_decay=group.weight_decay,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(self.model, config.optimizer, self.world.size)
         self.step = 0
         self.worked_s = self.waited_s = 0.0
         self._pending_log: list[list[float]] = []
@@ -132,6 +127,7 @@ class Trainer:
                     result = self._timed_step(batches, ahead.waited_s)
                     if record is not None:
                         record.log.add(self.step, result)
+                        record.measure_spectrum(self.step)
                         self._pending_log = record.log.pending
                     on_step(self.step, result)
                     if self.world.any(should_stop()):
@@ -263,11 +259,18 @@ class _Record:
     ) -> None:
         config = trainer.config
         self.log = LossLog(config.output, trainer.step, trainer._pending_log)
+        self._spectrum = make_spectrum_log(trainer.model, config.optimizer, config.output, trainer.step)
+        self._optimizer = trainer.optimizer
         self._should_stop, self._on_validation = should_stop, on_validation
         command = config.validation.command
         self._validation = (
             Validation(config.output, command, trainer.spec.task, trainer.step) if config.validation.every else None
         )
+
+    def measure_spectrum(self, step: int) -> None:
+        """Of what the last optimizer step orthonormalised, if it is due."""
+        if self._spectrum is not None and isinstance(self._optimizer, Muon):
+            self._spectrum.observe(step, self._optimizer.matrices())
 
     def validate(self, step: int) -> None:
         if self._validation is None or self._validation.last_step >= step:

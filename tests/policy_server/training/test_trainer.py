@@ -8,11 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from policy_server.model.policy import DiffusionPolicy, ModelConfig
+from policy_server.muon.adaptive import AdaptiveConfig
+from policy_server.muon.spectrum_log import read_spectra
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.training.configuration import (
     AugmentationConfig,
     EncoderTraining,
     HistoryConfig,
+    MuonSettings,
     OptimizerConfig,
     TrainingConfig,
     policy_spec,
@@ -54,6 +57,12 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cameras": {"augmentation": AugmentationConfig(2, 0.2, 0.2, 0.2)},
     "features": FEATURES_ONLY,
     "every history setting": {**FEATURES_ONLY, "history": HistoryConfig("progressive", 1, 0.8, dropout=0.3)},
+    "muon": {
+        **FEATURES_ONLY,
+        "optimizer": OptimizerConfig(
+            "muon", 2e-3, warmup_steps=5, muon=MuonSettings(adaptive=AdaptiveConfig(20, 5), spectrum_every=8)
+        ),
+    },
     "sprinkle, accumulated": {
         **FEATURES_ONLY,
         "history": HistoryConfig("sprinkle", 1, full_share=0.5),
@@ -81,9 +90,18 @@ def test_a_resumed_run_repeats_the_loss_curve_of_an_unbroken_one(
         torch.testing.assert_close(second.average[name], value, rtol=0, atol=0)
 
 
+def test_the_spectra_of_muon_are_in_the_folder_of_the_run(dataset: Path, tmp_path: Path) -> None:
+    optimizer = OptimizerConfig("muon", muon=MuonSettings(spectrum_every=2))
+    run = trainer(small_config(dataset, tmp_path / "run", steps=4, optimizer=optimizer, **FEATURES_ONLY))
+    losses_of(run)
+    rows = read_spectra(tmp_path / "run" / "spectrum")
+    assert {row.step for row in rows} == {2, 4}
+    assert all(row.sigma.max() <= 1 for row in rows)
+
+
 @pytest.mark.parametrize("backbone", ["unet_attention", "unet_film", "transformer"])
 def test_training_lowers_the_loss(dataset: Path, tmp_path: Path, backbone: str) -> None:
-    optimizer = OptimizerConfig(3e-3, warmup_steps=10)
+    optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=10)
     small = small_config(dataset, tmp_path / "run", steps=80, optimizer=optimizer, **FEATURES_ONLY)
     losses = losses_of(trainer(dataclasses.replace(small, model=dataclasses.replace(small.model, backbone=backbone))))
     assert np.mean(losses[-15:]) < 0.7 * np.mean(losses[:15])
