@@ -1,0 +1,58 @@
+"""The optimizer that a configuration asks for."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from policy_server.muon.layers import assign_layers, muon_parameters
+from policy_server.muon.optimizer import Muon
+from policy_server.muon.recipe import FIXED_FIVE
+from policy_server.muon.recipe_file import Recipe, read_recipe
+from policy_server.muon.spectrum_log import SpectrumLog
+from policy_server.training.configuration import MuonSettings, OptimizerConfig
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) -> torch.optim.Optimizer:
+    """AdamW, or Muon of which every one of ``processes`` does its share.
+
+    Call it before anything is frozen, so that an encoder that thaws later has its place.
+
+    Raises:
+        ConfigurationError: an unreadable recipe, or a hyperparameter out of range.
+        MuonParameterError: a recipe for layers that ``model`` lacks.
+    """
+    if config.kind == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    muon = config.muon
+    return Muon(
+        muon_parameters(model),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        momentum=muon.momentum,
+        nesterov=muon.nesterov,
+        scaling=muon.scaling,
+        recipe=_recipe(muon),
+        adaptive=muon.adaptive if muon.recipe == "adaptive" else None,
+        betas=config.betas,
+        distribute=processes > 1,
+    )
+
+
+def make_spectrum_log(model: nn.Module, config: OptimizerConfig, output: Path, step: int) -> SpectrumLog | None:
+    """The log that ``muon.spectrum_every`` asks for, in ``output``/spectrum; a run resumed at ``step`` goes on in it."""
+    if config.kind != "muon" or not config.muon.spectrum_every:
+        return None
+    return SpectrumLog(output / "spectrum", assign_layers(model), config.muon.spectrum_every, step)
+
+
+def _recipe(muon: MuonSettings) -> Recipe:
+    if isinstance(muon.recipe, Path):
+        return read_recipe(muon.recipe)
+    return Recipe(default=FIXED_FIVE)  # until the first measurement, if it is adaptive
