@@ -22,9 +22,10 @@ help: ## list the targets
 sim: setup-sim ## run the ROS 2 graph against MuJoCo with the trained policy
 	@$(BIN)/python -m sim_bridge.sim $(strip $(SIM_FLAGS) $(SIM_ARGS))
 
-test: setup-all ## run all tests: first the quick ones without ROS, then those that start processes or take long
+test: setup-all ## run all tests: the quick ones, those that take long, those that start the graph
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not ros and not slow' -n $(TEST_JOBS) $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -m 'ros or slow' $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not ros' -n $(TEST_JOBS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m 'ros' $(PYTEST_ARGS)
 
 check: setup-all ## check style (ruff) and types (mypy)
 	@$(BIN)/python -m ruff check .

@@ -25,6 +25,8 @@ from policy_server.training.encoder_pretraining import PretrainingConfig
 from policy_server.training.stages import StagesConfig
 from tests.small_policy import FEATURES, small_config, write_small_dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
@@ -116,7 +118,6 @@ def test_a_policy_that_does_not_fit_the_dataset_is_refused_before_any_work(datas
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_stages_go_on_after_kill_9(dataset: Path, tmp_path: Path) -> None:
     unbroken = stages(dataset, tmp_path / "unbroken", "reconstruction")
     train_stages(unbroken, World())

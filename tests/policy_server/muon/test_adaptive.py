@@ -29,6 +29,7 @@ def step_with(optimizer: Muon, parameter: nn.Parameter, sigma: torch.Tensor) -> 
     optimizer.step()
 
 
+@pytest.mark.slow
 def test_the_newest_measurement_chooses_and_the_last_of_the_burn_in_stays() -> None:
     parameter = nn.Parameter(torch.zeros(32, 32))
     config = AdaptiveConfig(burn_in=4, every=2, recipe=RecipeConfig(quantile=1.0))

@@ -25,7 +25,8 @@ def test_no_rank_has_more_than_its_fair_share_and_one_matrix(costs: list[float],
     assert max(loads) <= sum(costs) / ranks + max(costs)
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_several_processes_come_to_what_one_does(tmp_path: Path, ranks: int) -> None:
     outputs = [tmp_path / f"{rank}.pt" for rank in range(ranks)]
     script = Path(__file__).with_name("run_shared.py")

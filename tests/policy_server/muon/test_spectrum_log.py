@@ -84,6 +84,7 @@ def test_the_interval_keeps_the_share(measurement_s: float, step_s: float, inter
     assert measurement_s / (interval * step_s) <= 0.03
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     log_steps(tmp_path / "log", range(1, 5))
     rows = read_spectra(tmp_path / "log")

@@ -53,6 +53,7 @@ def learned_curve(output: Path) -> list[dict[str, str]]:
         ]
 
 
+QUICK = ("features", "every history setting")
 SETTINGS: dict[str, dict[str, object]] = {
     "cameras": {"augmentation": AugmentationConfig(2, 0.2, 0.2, 0.2)},
     "features": FEATURES_ONLY,
@@ -71,7 +72,13 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, settings in SETTINGS.items()
+    ],
+)
 def test_a_resumed_run_repeats_the_loss_curve_of_an_unbroken_one(
     dataset: Path, tmp_path: Path, settings: dict[str, object]
 ) -> None:
@@ -99,6 +106,7 @@ def test_the_spectra_of_muon_are_in_the_folder_of_the_run(dataset: Path, tmp_pat
     assert all(row.sigma.max() <= 1 for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["unet_attention", "unet_film", "transformer"])
 def test_training_lowers_the_loss(dataset: Path, tmp_path: Path, backbone: str) -> None:
     optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=10)
