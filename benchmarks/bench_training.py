@@ -6,11 +6,16 @@ Context of 64 ticks, 64 windows per step, two 96 x 96 cameras. Five ways of maki
 - end to end, shared: the same, but eight windows of one episode share their pictures, as this project's trainer does it.
 - frozen, frozen shared: the encoder is run, and learns nothing.
 - cached: embeddings are read that were written once.
+
+The 8192 pictures of a step do not fit into a small memory at once, so their gradients are added up over a few windows at a time: the same
+step, and on a processor the same time. A slow step is long enough to be measured once; the cached one, which is short, is measured
+before, between and after the slow ones.
 """
 
 import argparse
 import dataclasses
 import json
+import resource as process
 import statistics
 import sys
 import tempfile
@@ -74,8 +79,10 @@ def main() -> int:
         "windows": WINDOWS,
         "cameras": "2 x 96 x 96",
         "precision": arguments.precision,
-        "rounds": arguments.rounds,
+        "repetitions": arguments.repetitions,
+        "windows_at_once": arguments.windows_at_once,
         "threads": arguments.threads,
+        "peak_memory_gb": round(process.getrusage(process.RUSAGE_SELF).ru_maxrss / 1024**2, 2),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "machine": describe_machine(),
@@ -89,26 +96,31 @@ def main() -> int:
 
 
 def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Seconds per step of every way, medians over interleaved rounds, and what follows from them."""
-    bench = Bench(name, folder, arguments.precision)
+    """Seconds per step of every way, medians over interleaved measurements, and what follows from them."""
+    bench = Bench(name, folder, arguments.precision, arguments.windows_at_once)
     computed = arguments.computed_windows
-    ways: dict[str, Callable[[], float]] = {
+    slow: dict[str, Callable[[], float]] = {
         "end_to_end_s": lambda: bench.unshared("end_to_end", computed),
         "end_to_end_shared_s": lambda: bench.running("end_to_end", 8, computed),
         "frozen_s": lambda: bench.unshared("frozen", computed),
         "frozen_shared_s": lambda: bench.running("frozen", 8, computed),
-        "cached_s": lambda: bench.running("cached", 1, WINDOWS),
     }
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    with tqdm(total=arguments.rounds * len(ways), desc=name, unit="measurement") as bar:
-        for _ in range(arguments.rounds):
-            for way, step in ways.items():
-                seconds[way].append(step())
-                bar.update()
+    seconds: dict[str, list[float]] = {way: [] for way in (*slow, "cached_s")}
+    with tqdm(total=2 * arguments.repetitions * len(slow) + 1, desc=name, unit="measurement") as bar:
+
+        def note(way: str, taken_s: float) -> None:
+            seconds[way].append(taken_s)
+            bar.update()
+
+        note("cached_s", bench.running("cached", 1, WINDOWS))
+        for _ in range(arguments.repetitions):
+            for way, step in slow.items():
+                note(way, step())
+                note("cached_s", bench.running("cached", 1, WINDOWS))
     row = {way: round(statistics.median(values), 4) for way, values in seconds.items()}
-    row["end_to_end_over_cached"] = round(row["end_to_end_s"] / row["cached_s"], 1)
-    row["end_to_end_shared_over_cached"] = round(row["end_to_end_shared_s"] / row["cached_s"], 1)
-    row["frozen_over_cached"] = round(row["frozen_s"] / row["cached_s"], 1)
+    for way in slow:
+        row[f"{way.removesuffix('_s')}_over_cached"] = round(row[way] / row["cached_s"], 1)
+    row["cached_least_s"], row["cached_most_s"] = round(min(seconds["cached_s"]), 4), round(max(seconds["cached_s"]), 4)
     row["busy_fraction"] = round(bench.busy_fraction, 4)
     row["computed_windows"] = computed
     row |= bench.parameters
@@ -119,8 +131,8 @@ def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str,
 class Bench:
     """Measures one pair of networks over one dataset; one trainer at a time, for large ones fill the memory."""
 
-    def __init__(self, name: str, folder: Path, precision: str) -> None:
-        self._folder, self._name = folder, name
+    def __init__(self, name: str, folder: Path, precision: str, windows_at_once: int) -> None:
+        self._folder, self._name, self._at_once = folder, name, windows_at_once
         encoder, unet = NETWORKS[name]
         recipe = configuration.load(TrainingConfig, resource("config/training/reach_cued.yaml"))
         self._config = dataclasses.replace(
@@ -146,12 +158,13 @@ class Bench:
         return min(statistics.median(fractions) for fractions in self._busy.values())
 
     def unshared(self, mode: str, computed: int) -> float:
-        """Seconds of a step in which every window's pictures are encoded, four windows at a time; reading is not in it.
+        """Seconds of a step in which every window's pictures are encoded, a few windows at a time; reading is not in it.
 
-        ``computed`` of the windows are; the time is scaled to all of them.
+        ``computed`` of the windows are; when these are not all, the time is scaled.
         """
-        trainer = self._trainer(mode, batch=4, per_episode=1, batches=computed // 4)
-        batches = [alone(trainer.reader.read(0, number)) for number in range(computed // 4)]
+        count = computed // self._at_once
+        trainer = self._trainer(mode, batch=self._at_once, per_episode=1, batches=count)
+        batches = [alone(trainer.reader.read(0, number)) for number in range(count)]
         trainer.train_step([trainer.reader.read(0, 0)])  # makes the optimizer's state
         begun_s = time.perf_counter()
         trainer.train_step(batches)
@@ -204,6 +217,8 @@ class Bench:
 
 def scaled(taken_s: float, trainer: Trainer, computed: int) -> float:
     """A step of ``computed`` windows as one of all; what the optimizer takes, which a step pays once, is not scaled."""
+    if computed == WINDOWS:
+        return taken_s
     begun_s = time.perf_counter()
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0, foreach=True)
     trainer.optimizer.step()
@@ -243,18 +258,30 @@ def _parse() -> argparse.Namespace:
         description="Seconds per training step at context 64, 64 windows, two 96 x 96 cameras: end to end, frozen, cached.",
         epilog="example: python benchmarks/bench_training.py --json training.json",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved measurements of each way (default 3)")
+    parser.add_argument("--repetitions", type=int, default=1, help="measurements of each slow way (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default 1)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
     parser.add_argument(
-        "--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS)[:2], help="default: the first two"
+        "--networks",
+        nargs="+",
+        choices=list(NETWORKS),
+        default=["shipped"],
+        help="default shipped; an encoder of a ResNet-18's widths takes about twenty times as long",
+    )
+    parser.add_argument(
+        "--windows-at-once",
+        type=int,
+        choices=(1, 2, 4, 8),
+        default=4,
+        help="windows whose pictures are in memory with their gradients; fewer take less memory (default 4)",
     )
     parser.add_argument(
         "--computed-windows",
         type=int,
         choices=(8, 16, 32, 64),
-        default=16,
-        help="of the 64 windows, how many are really computed where pictures are encoded; the time is scaled (default 16)",
+        default=WINDOWS,
+        help="of the 64 windows, how many are really computed where pictures are encoded; fewer than all make a quick try, whose "
+        "times are scaled (default 64)",
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args()

@@ -27,6 +27,7 @@ COMMANDS = (
     ("benchmarks/bench_candidates.py",),
     ("benchmarks/bench_muon.py",),
     ("benchmarks/bench_render.py",),
+    ("benchmarks/bench_sampling.py",),
     ("benchmarks/bench_training.py",),
     ("benchmarks/bench_windows.py",),
 )

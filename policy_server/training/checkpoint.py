@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, loaded without unpickling."""
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,11 +49,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, file: str = CHECKPOINT
 
 
 def load_checkpoint(folder: Path, file: str = CHECKPOINT_FILE) -> Checkpoint | None:
-    """The checkpoint in ``folder``, or None when there is none. Raises ConfigurationError when it is of another version."""
+    """The checkpoint in ``folder``, or None when there is none.
+
+    Raises:
+        ConfigurationError: it is damaged, or of another version.
+    """
     path = folder / file
     if not path.exists():
         return None
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_state(path)
     try:
         content["config"] = configuration.build(TrainingConfig, content["config"], str(path))
         content["spec"] = configuration.build(PolicySpec, content["spec"], str(path))
@@ -60,6 +65,17 @@ def load_checkpoint(folder: Path, file: str = CHECKPOINT_FILE) -> Checkpoint | N
     except (KeyError, TypeError, ConfigurationError) as error:
         raise ConfigurationError(
             f"checkpoint '{path}' is of another version ({error}): train again in another folder"
+        ) from None
+
+
+def read_state(file: Path) -> Any:
+    """What ``torch.save`` wrote, onto the processor and without unpickling code. Raises ConfigurationError when it is damaged."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigurationError(
+            f"checkpoint '{file}' cannot be read ({reason}): restore it, or delete it to begin anew"
         ) from None
 
 

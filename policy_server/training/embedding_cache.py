@@ -1,5 +1,6 @@
 """Every tick's embedding, computed once and kept beside the dataset, so that a long-context head trains without pictures."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -103,12 +104,14 @@ def _encoded(
 
 
 def _open_partial(partial: Path, progress: Path, shape: tuple[int, int]) -> tuple[np.memmap, int]:
-    """The rows written so far and how many they are; begun anew when there are none or they have another shape."""
+    """The rows written so far and how many they are; begun anew when there are none, or they cannot be read or have another shape."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     if partial.exists() and progress.exists():
-        rows = np.lib.format.open_memmap(partial, mode="r+")
-        if rows.shape == shape and rows.dtype == np.float16:
-            return rows, int(json.loads(progress.read_text(encoding="utf-8"))["ticks"])
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a power failure: begun anew
+            done = int(json.loads(progress.read_text(encoding="utf-8"))["ticks"])
+            rows = np.lib.format.open_memmap(partial, mode="r+")
+            if rows.shape == shape and rows.dtype == np.float16:
+                return rows, done
     progress.unlink(missing_ok=True)
     return np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape), 0
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 
 from policy_server.model.encoder import EncoderConfig, ObservationEncoder
 from policy_server.runtime import configuration
-from policy_server.runtime.errors import ConfigurationError, PolicyError
+from policy_server.runtime.errors import ConfigurationError, DatasetError, PolicyError
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.embedding_cache import encode_ticks
 from policy_server.training.episodes import Episodes
@@ -83,7 +83,15 @@ def probe_encoder(encoder: ObservationEncoder, spec: PolicySpec, episodes: Episo
 
     Args:
         spec: names the features; ``episodes`` were loaded with it, so that their states end with the features.
+
+    Raises:
+        DatasetError: all that were held out are damaged.
     """
+    if fitted >= len(episodes):
+        raise DatasetError(
+            f"no whole episode beyond the first {fitted} is left to probe the encoder on: collect the damaged ones again, or raise "
+            "encoder.held_out"
+        )
     border, end = int(episodes.starts[fitted]), int(episodes.starts[-1])
     parts = []
     for ticks in (_spread(0, border), _spread(border, end)):

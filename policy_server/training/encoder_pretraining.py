@@ -17,6 +17,7 @@ from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.augmentation import augment
+from policy_server.training.checkpoint import read_state
 from policy_server.training.configuration import OptimizerConfig, TrainingConfig
 from policy_server.training.draws import Purpose, numpy_generator, torch_generator
 from policy_server.training.encoder_objectives import (
@@ -94,7 +95,7 @@ class Pretraining:
         file = self.folder / STATE_FILE
         if not file.exists():
             return
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = read_state(file)
         if state["identity"] != self._identity():
             raise ConfigurationError(
                 f"'{file}' is of another configuration or other episodes: choose another output or delete it"
@@ -131,7 +132,10 @@ class Pretraining:
         return StepResult(loss, gradient_norm, rate, self.window, seconds, waited_s / seconds)
 
     def train_step(self, pictures: Pictures) -> tuple[float, float, float]:
-        """One optimizer step on pictures (windows, ticks, height, width, 3); returns loss, gradient norm and learning rate."""
+        """One optimizer step on pictures (windows, ticks, height, width, 3); returns loss, gradient norm and learning rate.
+
+        Raises NonFiniteLossError before anything is changed.
+        """
         config = self.config
         schedule = OptimizerConfig(learning_rate=config.learning_rate, warmup_steps=config.warmup_steps)
         rate = learning_rate(schedule, self.step, config.steps)
@@ -140,13 +144,15 @@ class Pretraining:
         clean = {name: torch.from_numpy(images).to(self.device) for name, images in pictures.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
             loss = self.objective.loss(self._augmented(clean), clean)
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"encoder's loss is {loss.item()} at step {self.step}: lower encoder.learning_rate or use float32"
-            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), config.gradient_clip)
+        for name, value in (("loss", loss), ("gradient", norm)):
+            if not torch.isfinite(value):
+                raise NonFiniteLossError(
+                    f"encoder's {name} is {value.item()} at step {self.step}: lower encoder.learning_rate or use float32; "
+                    "the last saved state is kept"
+                )
         self.optimizer.step()
         self.objective.after_step()
         self.step += 1

@@ -149,12 +149,15 @@ def _picture_bytes(camera: CameraSpec) -> int:
 
 
 def _read_index(folder: Path, camera: CameraSpec) -> _Index:
-    """What the store holds. Raises DatasetError when the pixel file is shorter than the index says."""
+    """What the store holds. Raises DatasetError when the index cannot be read, or the pixel file is shorter than it says."""
     file, pixels = folder / INDEX_FILE, folder / PIXELS_FILE
     if not file.exists():
         return {}
-    index: _Index = json.loads(file.read_text(encoding="utf-8"))
-    end = max((entry["start"] + entry["ticks"] for entry in index.values()), default=0)
+    try:
+        index: _Index = json.loads(file.read_text(encoding="utf-8"))
+        end = max((entry["start"] + entry["ticks"] for entry in index.values()), default=0)
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise DatasetError(f"'{file}' is damaged ({error!r}): delete '{folder}', it is made again") from None
     if not pixels.exists() or pixels.stat().st_size < end * _picture_bytes(camera):
         raise DatasetError(f"'{pixels}' is shorter than its index says: delete '{folder}', it is made again")
     return index

@@ -46,7 +46,7 @@ class LocalEngine:
 
     def submit(self, job: Job) -> None:
         slot = next(slot for slot in range(self.slots) if slot not in self._running)
-        environment = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
+        environment = {"CUDA_VISIBLE_DEVICES": _gpu_name(slot % self._gpus)} if self._gpus else {}
         self._running[slot] = CellProcess(job, environment)
 
     def finished(self, timeout_s: float) -> list[CellResult | Failure]:
@@ -75,5 +75,17 @@ def usable_cores() -> int:
 def visible_gpus() -> int:
     """GPUs that NVIDIA's driver lists, or as many of them as CUDA_VISIBLE_DEVICES leaves."""
     listed = len(list(_NVIDIA_DEVICES.iterdir())) if _NVIDIA_DEVICES.is_dir() else 0
+    chosen = _chosen_gpus()
+    return listed if chosen is None else min(listed, len(chosen))
+
+
+def _chosen_gpus() -> list[str] | None:
+    """Those that CUDA_VISIBLE_DEVICES names; None when it is not set."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return listed if chosen is None else min(listed, len([part for part in chosen.split(",") if part.strip()]))
+    return None if chosen is None else [part.strip() for part in chosen.split(",") if part.strip()]
+
+
+def _gpu_name(index: int) -> str:
+    """What a command must be told to use the GPU ``index`` of those that this process may use."""
+    chosen = _chosen_gpus() or []
+    return chosen[index] if index < len(chosen) else str(index)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from policy_server.runtime.errors import ConfigurationError, PolicyError
-from sim_bridge.study.cell_run import CELL_FILE, CellProcess, Failure, Job, read_cell, record_failure
+from sim_bridge.study.cell_run import CELL_FILE, CellProcess, Failure, Job, forget_failure, read_cell, record_failure
 from sim_bridge.study.child import GRACE_S
 from sim_bridge.study.configuration import CollectionConfig
 from sim_bridge.study.datasets import collect, count_of
@@ -93,15 +93,19 @@ class RayEngine:
 
 
 def run_job(job: Job, collection: CollectionConfig) -> bytes:
-    """A whole cell, on the machine that Ray chose; returns its ``cell.json``."""
+    """A whole cell, on the machine that Ray chose; returns its ``cell.json``.
+
+    Raises:
+        ConfigurationError: the project is not on this machine; nothing is written there.
+    """
     _work(job, collection)
     return (job.folder / CELL_FILE).read_bytes()
 
 
 def _work(job: Job, collection: CollectionConfig) -> None:
     if not job.root.is_dir():
-        record_failure(job, "ray", f"no folder '{job.root}' on {os.uname().nodename}: the project must be there")
-        return
+        raise ConfigurationError(f"no folder '{job.root}' on {os.uname().nodename}: the project must be there")
+    forget_failure(job.folder)  # of an earlier try on this machine; the study asks for this cell again
     dataset = job.root / job.cell.training["dataset"]
     try:
         if count_of(dataset) < job.cell.demonstrations:

@@ -137,8 +137,10 @@ def _comparisons(plan: Plan, results: Sequence[CellResult]) -> Iterator[str]:
         return
     yield "## Comparisons"
     yield ""
-    yield "Pairs are episodes on the same seed of the world. p is McNemar's exact two-sided test over the pairs, not corrected for the"
-    yield f"number of comparisons; intervals of a difference are percentiles of {RESAMPLES} bootstrap draws of training seeds and episodes."
+    yield "Pairs are episodes on the same seed of the world. p is McNemar's exact two-sided test over the pairs, as if they were"
+    yield "independent: where training seeds are pooled, the same worlds come several times, and p is too small for what another training"
+    yield "would give. It is not corrected for the number of comparisons. Intervals of a difference are percentiles of"
+    yield f"{RESAMPLES} bootstrap draws of training seeds and episodes."
     yield ""
     file = plan.table.with_name(f"{plan.config.name}_differences.png")
     if plot_differences([(f"{config.name}: {_shared(row)}", row) for config, row in found], file):

@@ -136,3 +136,21 @@ def test_stages_go_on_after_kill_9(dataset: Path, tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stderr
     assert f"the policy is in {tmp_path / 'run'}" in finished.stdout
     assert same(weights_of(tmp_path / "run"), weights_of(tmp_path / "unbroken"))
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_go_through_all_stages_together(dataset: Path, tmp_path: Path) -> None:
+    config = stages(dataset, tmp_path / "run", "dynamics", finetune_steps=2)
+    file = tmp_path / "stages.yaml"
+    file.write_text(yaml.safe_dump(configuration.to_plain(config)))
+    together = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [*together, "-m", "policy_server.train_stages", str(file)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for expected in ("stage 4 of 4: finetuning", "trained to step 2 of 2"):  # the second time all is done already
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.stdout.count(expected) == 1, "only the first process speaks"
+    assert read_facts(tmp_path / "run/stages/encoder") is not None
+    final = load_checkpoint(tmp_path / "run")
+    assert final is not None and (final.step, final.batches_per_step) == (2, 2)
+    assert not same(encoder_in(tmp_path / "run"), load_file(tmp_path / "run/stages/encoder/encoder.safetensors"))

@@ -40,7 +40,7 @@ class Case(NamedTuple):
 OPTIONS = (
     BACKBONES,
     ("features", "flatten", "spatial_softmax", "pooled"),
-    (1, 2, 5, 16, 64),
+    (1, 2, 5, 16, 64, 256),
     ("clean", "noise"),
     ("relative", "absolute"),
     (1, 3, 10),
@@ -67,6 +67,10 @@ SLOW_CASES = (
     Case("unet_film", "flatten", 5, "clean", "relative", 3),
     Case("unet_film", "features", 16, "clean", "relative", 10),
     Case("unet_attention", "pooled", 64, "clean", "absolute", 10),
+    Case("unet_film", "features", 256, "noise", "absolute", 1),
+    Case("transformer", "flatten", 256, "clean", "relative", 3),
+    Case("unet_attention", "spatial_softmax", 256, "noise", "relative", 10),
+    Case("unet_film", "pooled", 256, "clean", "absolute", 3),
 )
 CASES = [*QUICK_CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)]
 

@@ -7,7 +7,7 @@ import torch
 from policy_server.model.encoder import EncoderConfig
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.errors import ConfigurationError
-from policy_server.training.checkpoint import load_start
+from policy_server.training.checkpoint import CHECKPOINT_FILE, load_start
 from policy_server.training.configuration import policy_spec
 from policy_server.training.episodes import load_episodes
 from policy_server.training.trainer import Trainer
@@ -44,3 +44,17 @@ def test_a_start_with_other_networks_is_refused(tmp_path: Path) -> None:
     other = dataclasses.replace(config, model=model)
     with pytest.raises(ConfigurationError, match="has other networks"):
         load_start(DiffusionPolicy(policy_spec(other, INFO), model), tmp_path / "run")
+
+
+def test_a_checkpoint_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    config = small_config(write_small_dataset(tmp_path / "data"), tmp_path / "run", steps=1)
+    spec = policy_spec(config, INFO)
+    episodes = load_episodes(config.dataset, spec)
+    Trainer(config, spec, episodes).run()
+    file = config.output / CHECKPOINT_FILE
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"checkpoint\.pt' cannot be read") as refusal:
+            Trainer(config, spec, episodes).resume()
+        assert "\n" not in str(refusal.value)

@@ -74,6 +74,17 @@ def test_rows_that_were_never_said_to_be_on_disk_are_written_again(
     np.testing.assert_array_equal(written, encode_ticks(encoder, episodes, np.arange(46)).astype(np.float16))
 
 
+@pytest.mark.parametrize("torn", ["progress.json", "embeddings.npy.partial"])
+def test_a_beginning_that_cannot_be_read_is_begun_anew(
+    episodes: Episodes, encoder: ObservationEncoder, file: Path, torn: str
+) -> None:
+    seen: list[int] = []
+    write_embeddings(file, encoder, episodes, lambda done, _: seen.append(done), lambda: len(seen) == 4)
+    (file.parent / torn).write_bytes(b"")
+    assert write_embeddings(file, encoder, episodes)
+    np.testing.assert_array_equal(np.load(file), encode_ticks(encoder, episodes, np.arange(46)).astype(np.float16))
+
+
 def test_what_is_whole_is_not_computed_again(episodes: Episodes, encoder: ObservationEncoder, file: Path) -> None:
     write_embeddings(file, encoder, episodes)
     before = file.stat().st_mtime_ns

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from policy_server.model.encoder import EncoderConfig, ObservationEncoder
-from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.errors import ConfigurationError, DatasetError
 from policy_server.training.encoder_facts import (
     CollapsedEncoderError,
     EncoderFacts,
@@ -59,6 +59,19 @@ def test_the_probe_is_scored_on_the_episodes_that_were_held_out(tmp_path: Path) 
     probe = probe_encoder(encoder(), seeing_features, load_episodes(dataset, seeing_features), 2)
     assert probe.ticks == 22
     assert tuple(probe.r2) == FEATURES
+
+
+def test_a_dataset_without_features_has_nothing_to_probe_and_an_embedding_all_the_same(tmp_path: Path) -> None:
+    dataset = write_small_dataset(tmp_path / "data")
+    probe = probe_encoder(encoder(), small_spec(), load_episodes(dataset, small_spec()), 2)
+    assert probe.r2 == {} and probe.ticks == 22 and probe.embedding_std > 0
+
+
+def test_a_probe_without_a_whole_episode_that_was_held_out_is_named(tmp_path: Path) -> None:
+    dataset = write_small_dataset(tmp_path / "data")
+    seeing_features = dataclasses.replace(small_spec(), features=FEATURES)
+    with pytest.raises(DatasetError, match="no whole episode beyond the first 3"):
+        probe_encoder(encoder(), seeing_features, load_episodes(dataset, seeing_features), 3)
 
 
 def test_the_table_shows_every_feature() -> None:

@@ -90,6 +90,18 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_named(episodes: Episodes,
         losses_of(run)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_any_weight_is_changed(episodes: Episodes, tmp_path: Path) -> None:
+    run = pretraining(dataclasses.replace(CONFIG, objective="reconstruction"), episodes, tmp_path)
+    weight = next(run.encoder.parameters())
+    weight.register_hook(lambda gradient: gradient * float("inf") if run.step == 5 else gradient)
+    with pytest.raises(NonFiniteLossError, match=r"gradient is (nan|inf) at step 5"):
+        losses_of(run)
+    assert run.step == 5 and all(value.isfinite().all() for value in run.objective.state_dict().values())
+    saved = pretraining(run.config, episodes, tmp_path)
+    saved.resume()
+    assert saved.step == 4
+
+
 def test_augmentation_changes_what_the_encoder_sees(episodes: Episodes, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, objective="reconstruction", steps=2)
     plain = losses_of(pretraining(config, episodes, tmp_path / "plain"))

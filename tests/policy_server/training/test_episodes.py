@@ -106,6 +106,17 @@ def test_pixels_that_are_shorter_than_their_index_are_refused(dataset: Path) -> 
         load_episodes(dataset, small_spec())
 
 
+@pytest.mark.parametrize("content", ["", '{"episode_0000000": {"start": 0', "[]", '{"episode_0000000": 3}'])
+def test_an_index_of_pictures_that_cannot_be_read_is_named(dataset: Path, content: str) -> None:
+    load_episodes(dataset, small_spec())
+    folder = frames_folder(dataset, small_spec().cameras[0])
+    (folder / INDEX_FILE).write_text(content)
+    with pytest.raises(DatasetError, match=f"{INDEX_FILE}' is damaged.*delete"):
+        load_episodes(dataset, small_spec())
+    shutil.rmtree(folder)
+    assert_pictures(load_episodes(dataset, small_spec()), dataset)
+
+
 @pytest.mark.parametrize("file", ["actions.npy", "image_wrist.npy", "episode.yaml"])
 def test_a_damaged_episode_is_refused_or_named_and_skipped(dataset: Path, file: str) -> None:
     flip_a_byte(dataset / NAMES[1] / file) if file != "episode.yaml" else (dataset / NAMES[1] / file).write_text("{")

@@ -1,23 +1,29 @@
 """Training as it is really run: processes that are killed, and processes that train together."""
 
 import csv
+import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
+from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime import configuration
-from policy_server.training.configuration import EncoderTraining, HistoryConfig, TrainingConfig
-from tests.small_policy import small_config, write_small_dataset
+from policy_server.training.configuration import EncoderTraining, HistoryConfig, TrainingConfig, policy_spec
+from tests.small_policy import INFO, small_config, write_small_dataset
 
 TRAIN = ("-m", "policy_server.train")
-TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = ("-m", "torch.distributed.run")
+TOGETHER = (*TORCHRUN, "--standalone", "--nproc-per-node", "2")
 # A progressive curriculum, dropped histories and pictures, so that every kind of draw is among what must be repeated.
 SETTINGS: dict[str, object] = {"history": HistoryConfig("progressive", 1, 0.9, dropout=0.2), "threads": 1}
 
@@ -92,20 +98,50 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
     return content["model"] | {f"average.{name}": value for name, value in content["average"].items()}
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def train_on_two_machines(*arguments: str | Path) -> str:
+    """Two agents of torchrun that find each other over the network, each with one process."""
+    where = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d")
+    endpoint = ("--rdzv-endpoint", f"127.0.0.1:{free_port()}")
+    agents = [start(*TORCHRUN, *where, *endpoint, *TRAIN, *arguments) for _ in range(2)]
+    return "".join(finished(agent) for agent in agents)
+
+
+def train_on_one_machine(*arguments: str | Path) -> str:
+    return finished(start(*TOGETHER, *TRAIN, *arguments))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("backbone", ["unet_attention", "unet_film", "transformer"])
+@pytest.mark.parametrize(
+    ("backbone", "encoder", "train_together"),
+    [
+        ("unet_attention", "end_to_end", train_on_two_machines),
+        ("unet_film", "frozen, then not", train_on_one_machine),
+        ("transformer", "end_to_end", train_on_one_machine),
+    ],
+)
 def test_two_processes_train_what_one_trains_with_twice_the_batches(
-    dataset: Path, tmp_path: Path, backbone: str
+    dataset: Path, tmp_path: Path, backbone: str, encoder: str, train_together: Callable[..., str]
 ) -> None:
     small = small_config(dataset, tmp_path, **SETTINGS | {"steps": 20, "checkpoint_every": 100})
-    model = {"model": configuration.to_plain(small.model) | {"backbone": backbone}}
-    plain = configuration.to_plain(small) | model
+    plain = configuration.to_plain(
+        dataclasses.replace(small, model=dataclasses.replace(small.model, backbone=backbone))
+    )
+    if encoder != "end_to_end":
+        weights_file = tmp_path / "encoder.safetensors"
+        save_file(DiffusionPolicy(policy_spec(small, INFO), small.model).encoder.state_dict(), weights_file)
+        plain["encoder"] = {"mode": "frozen", "weights": str(weights_file), "unfreeze_at_step": 12}
     file = tmp_path / "training.yaml"
     file.write_text(yaml.safe_dump(plain))
     alone, together = tmp_path / "alone", tmp_path / "together"
     finished(start(*TRAIN, file, f"output={alone}", "accumulate=2"))
-    output = finished(start(*TOGETHER, *TRAIN, file, f"output={together}"))
+    output = train_together(file, f"output={together}")
     assert output.count("2 processes") == 1, "only the first process speaks"
     for one, two in zip(curve(alone), curve(together), strict=True):
         assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=1e-3)

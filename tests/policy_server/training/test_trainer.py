@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from policy_server.model.policy import DiffusionPolicy, ModelConfig
 from policy_server.muon.adaptive import AdaptiveConfig
@@ -204,6 +204,21 @@ def test_a_frozen_encoder_keeps_the_weights_it_is_given(dataset: Path, tmp_path:
     for name, value in frozen.model.encoder.state_dict().items():
         torch.testing.assert_close(value, given[name], rtol=0, atol=0)
         torch.testing.assert_close(frozen.average[f"encoder.{name}"], given[name], rtol=0, atol=0)
+
+
+def test_an_encoder_may_start_from_given_weights_and_be_trained(dataset: Path, tmp_path: Path) -> None:
+    config = small_config(dataset, tmp_path / "run", steps=2)
+    weights = encoder_weights(config, tmp_path / "encoder.safetensors")
+    plain, given = trainer(config), load_file(weights)
+    run = trainer(dataclasses.replace(config, encoder=EncoderTraining(weights=weights)))
+
+    def encoder_of(other: Trainer) -> dict[str, torch.Tensor]:
+        return {name: value.clone() for name, value in other.model.encoder.state_dict().items()}
+
+    assert all(torch.equal(value, given[name]) for name, value in encoder_of(run).items())
+    assert not all(torch.equal(value, given[name]) for name, value in encoder_of(plain).items())
+    losses_of(run)
+    assert not any(torch.equal(value, given[name]) for name, value in encoder_of(run).items())
 
 
 def test_an_encoder_is_trained_from_the_step_on_at_which_it_is_unfrozen(dataset: Path, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ import yaml
 
 from policy_server.runtime.configuration import build
 from policy_server.runtime.errors import ConfigurationError, PolicyError
-from policy_server.runtime.recording import DATASET_SCHEMA, DatasetInfo
+from policy_server.runtime.recording import DATASET_SCHEMA, CameraShape, DatasetInfo
 from policy_server.training.configuration import TrainingConfig, policy_spec
+from policy_server.training.stages import StagesConfig, check_stages
 from sim_bridge.study.cells import expand
 from sim_bridge.study.configuration import load_study
+from sim_bridge.task_config import load_task_config
 from sim_bridge.tasks.registry import task_by_name
 from tests.sim_bridge.study.synthetic_study import ROOT
 
@@ -26,12 +28,19 @@ def test_a_shipped_study_can_be_expanded(file: Path) -> None:
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_every_cell_of_a_shipped_study_is_a_policy_that_can_be_trained(file: Path) -> None:
-    for cell in expand(load_study(file)):
+    config = load_study(file)
+    for cell in expand(config):
         values = {"name": cell.id, "output": "out", **cell.training}
         joints = ("fr3_joint1", "fr3_finger_joint1")
-        info = DatasetInfo(DATASET_SCHEMA, cell.task, 10.0, (), joints, joints, task_by_name(cell.task).feature_names)
-        spec = policy_spec(build(TrainingConfig, values, cell.id), info)
-        assert spec.history.length == cell.context_length and spec.features
+        cameras = load_task_config(cell.task).cameras if config.collection.images else ()
+        shapes = tuple(CameraShape(camera.name, camera.height, camera.width) for camera in cameras)
+        features = task_by_name(cell.task).feature_names
+        info = DatasetInfo(DATASET_SCHEMA, cell.task, 10.0, shapes, joints, joints, features)
+        training = build(TrainingConfig, values, cell.id)
+        spec = policy_spec(training, info)
+        assert spec.history.length == cell.context_length and bool(spec.features) != bool(spec.cameras)
+        if cell.stages:
+            check_stages(build(StagesConfig, {**cell.stages, "training": values}, cell.id))
 
 
 def write(tmp_path: Path, **changes: object) -> Path:

@@ -142,7 +142,14 @@ def test_the_claim_ends_with_a_process_that_is_killed(tmp_path) -> None:
         pass
 
 
-def test_gpus_are_shared_among_the_workers(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "given"),
+    [(None, ["0", "1", "0", "1"]), ("2,5", ["2", "5", "2", "5"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"] * 2)],
+)
+def test_gpus_are_shared_among_the_workers(tmp_path, monkeypatch, chosen, given) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     seen = []
     monkeypatch.setattr(
         "sim_bridge.study.engine.CellProcess", lambda job, environment: seen.append((job, environment)) or object()
@@ -151,7 +158,7 @@ def test_gpus_are_shared_among_the_workers(tmp_path, monkeypatch) -> None:
     engine = LocalEngine(workers=4, gpus=2)
     for cell in plan.cells:
         engine.submit(plan.job(cell))
-    assert [environment["CUDA_VISIBLE_DEVICES"] for _, environment in seen] == ["0", "1", "0", "1"]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for _, environment in seen] == given
 
 
 @pytest.mark.parametrize(("chosen", "found"), [(None, 3), ("0,2", 2), ("", 0), ("0,1,2,3", 3)])

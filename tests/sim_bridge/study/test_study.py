@@ -1,5 +1,6 @@
 """A small study from the command line to its report, with real training, and killed in the middle."""
 
+import csv
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from policy_server.training.configuration import ValidationConfig
 from sim_bridge.study.table import read_table
 from tests.sim_bridge.study.synthetic_study import ROOT
 
@@ -82,6 +85,47 @@ def test_a_study_that_is_killed_goes_on_to_its_report(tmp_path: Path) -> None:
     nothing = run(tmp_path)
     assert nothing.returncode == 0 and "0 of 4 cells to run" in nothing.stdout
     assert read_table(tmp_path / "results/smoke.csv") == table
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cell_may_choose_its_checkpoint_by_real_rollouts(tmp_path: Path) -> None:
+    """The trainer's own validation command, with two episodes instead of twenty."""
+    command = ["2" if part == "20" else part for part in ValidationConfig().command]
+    validated = {"naive": {"training": {"steps": 4, "validation": {"every": 2, "command": command}}}}
+    grid = [{"task": ["reach_cued"], "context_length": [2], "backbone": ["unet_film"]}]
+    ended = run(tmp_path, f"methods={json.dumps(validated)}", f"grids={json.dumps(grid)}", "keep_bundles=true")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (training,) = (tmp_path / "work").glob("*/train")
+    with (training / "validation.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["step"], row["episodes"]) for row in rows] == [("2", "2"), ("4", "2")]
+    best = max(rows, key=lambda row: (int(row["successes"]), int(row["step"])))
+    manifest = yaml.safe_load((training.parent / "bundle/manifest.yaml").read_text())
+    assert manifest["training"]["steps"] == int(best["step"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cell_of_pictures_may_be_trained_in_stages(tmp_path: Path) -> None:
+    staged = {"encoder": {"objective": "reconstruction", "steps": 8, "batch_ticks": 12}, "finetune_steps": 3}
+    grid = [{"task": ["reach_cued"], "context_length": [4], "backbone": ["unet_film"]}]
+    changes = {
+        "methods": {"naive": {"stages": staged}},
+        "grids": grid,
+        "collection": {"images": True},
+        "base.features": False,
+        "base.cameras": {"front": {"height": 32, "width": 32}},
+        "base.steps": 5,
+    }
+    ended = run(tmp_path, *(f"{key}={json.dumps(value)}" for key, value in changes.items()))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (row,) = read_table(tmp_path / "results/smoke.csv")
+    assert (row.observations, row.episodes, row.steps) == ("images", 3, 3), (
+        "the last stage is the policy that is judged"
+    )
+    log = next((tmp_path / "work").glob("*/train.log")).read_text()
+    assert "stage 4 of 4: finetuning" in log and "lamp_red" in log
 
 
 def test_a_dry_run_lists_the_cells_and_does_nothing(tmp_path: Path) -> None:
