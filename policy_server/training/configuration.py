@@ -122,10 +122,11 @@ class OptimizerConfig:
     """Warm-up, cosine decay, gradient clipping, and an exponential moving average of the weights.
 
     ``kind``: ``adamw`` for all, or ``muon`` for the hidden matrices and AdamW for the rest, both with ``learning_rate``;
-    ``muon`` holds what the matrices get.
+    ``muon`` holds what the matrices get. ``torch_muon`` is ``torch.optim.Muon`` for hidden linear layers and AdamW for the rest, to
+    compare with; of ``muon`` it reads momentum, nesterov and scaling.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: Literal["adamw", "muon", "torch_muon"] = "adamw"
     learning_rate: float = 6e-4
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = 1e-6

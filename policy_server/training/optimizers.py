@@ -11,10 +11,13 @@ from policy_server.muon.recipe import FIXED_FIVE
 from policy_server.muon.recipe_file import Recipe, read_recipe
 from policy_server.muon.spectrum_log import SpectrumLog
 from policy_server.training.configuration import MuonSettings, OptimizerConfig
+from policy_server.training.torch_muon import TorchMuon
+
+TrainingOptimizer = torch.optim.Optimizer | TorchMuon
 
 
-def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) -> torch.optim.Optimizer:
-    """AdamW, or Muon of which every one of ``processes`` does its share.
+def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) -> TrainingOptimizer:
+    """AdamW, Muon of which every one of ``processes`` does its share, or torch's Muon, of which each does all.
 
     Call it before anything is frozen, so that an encoder that thaws later has its place.
 
@@ -30,6 +33,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) ->
             weight_decay=config.weight_decay,
             fused=True,
         )
+    if config.kind == "torch_muon":
+        return TorchMuon(model, config)
     muon = config.muon
     return Muon(
         muon_parameters(model),
