@@ -12,6 +12,7 @@ from policy_server.muon.recipe_file import Recipe, write_recipe
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.training.configuration import MuonSettings, OptimizerConfig
 from policy_server.training.optimizers import make_optimizer, make_spectrum_log
+from policy_server.training.torch_muon import TorchMuon
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def test_fixed_five_never_measures(model: nn.Module) -> None:
     assert not any(group["adaptive"] for group in optimizer.param_groups)
 
 
+def test_torchs_muon_can_be_compared_with(model: nn.Module) -> None:
+    optimizer = make_optimizer(model, OptimizerConfig(kind="torch_muon"), processes=1)
+    assert isinstance(optimizer, TorchMuon)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 8
+
+
 def test_a_missing_recipe_is_named(model: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nowhere"):
         muon(model, recipe=tmp_path / "nowhere.yaml")
@@ -62,7 +69,9 @@ def test_a_recipe_of_another_model_is_refused(model: nn.Module, tmp_path: Path) 
         muon(model, recipe=tmp_path / "recipe.yaml")
 
 
-@pytest.mark.parametrize(("kind", "every", "wanted"), [("muon", 5, True), ("muon", 0, False), ("adamw", 5, False)])
+@pytest.mark.parametrize(
+    ("kind", "every", "wanted"), [("muon", 5, True), ("muon", 0, False), ("adamw", 5, False), ("torch_muon", 5, False)]
+)
 def test_spectra_are_written_only_for_muon_and_when_asked(
     model: nn.Module, tmp_path: Path, kind: str, every: int, wanted: bool
 ) -> None:
