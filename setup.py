@@ -16,7 +16,18 @@ GPU = ["onnxruntime-gpu"]
 
 WORLD = ["av", "matplotlib", "mink", "mujoco>=3.3", "pyarrow", "qpsolvers[daqp]", "rich", "tqdm"]
 
-TRAIN = ["av", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "tensorboard", "torch==2.13.0", "tqdm"]
+TRAIN = [
+    "av",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "pyarrow",
+    "safetensors",
+    "scipy",
+    "tensorboard",
+    "torch==2.13.0",
+    "tqdm",
+]
 
 # Spreads a study over several machines.
 STUDY_RAY = ["ray"]

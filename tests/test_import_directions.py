@@ -36,7 +36,11 @@ ROS = (
 MUJOCO = ("mujoco", "mink", "glfw")
 TORCH = ("torch", "torchvision", "peft", "onnxscript")
 LEARNING = tuple(
-    f"policy_server.{name}" for name in ("model", "training", "train", "train_stages", "muon", "lora", "export")
+    f"policy_server.{name}"
+    for name in (
+        *("model", "training", "train", "train_stages", "muon", "lora", "export"),
+        *("sweep", "ladder", "comparison", "compare_optimizers"),
+    )
 )
 OFFLINE = (*LEARNING, "policy_server.dataset")
 
@@ -127,6 +131,7 @@ def test_there_are_modules_to_look_at() -> None:
         ("policy_server.runtime.engine", "import importlib\nimportlib.import_module('torch')", "torch"),
         ("policy_server.dataset.video", "import torch", "torch"),
         ("policy_server.muon.layers", "from policy_server.model import unet", "policy_server.model"),
+        ("policy_server.muon.predicted", "from policy_server.ladder import laws", "policy_server.ladder"),
         ("sim_bridge.collect", "from policy_server.dataset import video", "policy_server.dataset"),
         ("ros_nodes.arm_node", "import sim_bridge", "sim_bridge"),
         ("ros_nodes.arm_node", "from policy_server.training import windows", "policy_server.training"),

@@ -17,7 +17,6 @@ from policy_server.muon.spectrum import QUANTILES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import NullFormatter
 
 QUARTERS = ("first quarter", "second", "third", "last")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -41,7 +40,9 @@ def plot_steps(curves: Sequence[Curve], plateau: PlateauConfig, file: Path) -> N
             _draw_steps(axis, own, plateau)
             axis.set_title(f"{family} {name}, {own[0].rung.parameters / 1e6:.2g} M parameters", fontsize=9)
             axis.set_xlabel("step", fontsize=9)
-    axes[0, 0].set_yscale("log")  # once for all, which share it: every call goes through all panels
+    # Once for all panels, which share it: every call goes through all of them.
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].minorticks_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("singular value of M/‖M‖", fontsize=9)
     _save(figure, axes, file)
@@ -63,9 +64,11 @@ def plot_laws(groups: Sequence[Group], laws: Sequence[Law], family: str, file: P
             for key in keys:
                 _draw_law(axis, own[key], by_key[key])
     axes[0, 0].set(xscale="log", yscale="log")
-    axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].minorticks_off()
+    sizes = sorted({run.parameters for group in own.values() for run in group.runs})
+    axes[0, 0].set_xticks(sizes, [f"{size / 1e6:.2g}" for size in sizes])
     for axis in axes[-1]:
-        axis.set_xlabel("parameters", fontsize=9)
+        axis.set_xlabel("parameters, millions", fontsize=9)
     for axis in axes[:, 0]:
         axis.set_ylabel(r"$\sigma$ of M/‖M‖", fontsize=9)
     _save(figure, axes, file)

@@ -58,7 +58,7 @@ class _Sweep:
     def __init__(self, jobs: Sequence[Job], workers: int, display: "_Display") -> None:
         self._waiting = [job for job in jobs if not job.is_done]
         self._workers, self._display = workers, display
-        self._gpus = torch.cuda.device_count()
+        self._gpus = visible_gpus()
         self._running: dict[int, tuple[Job, Child]] = {}
         self._failures: list[Failure] = []
         self._interrupted = False
@@ -79,7 +79,7 @@ class _Sweep:
         while self._waiting and len(self._running) < self._workers:
             slot = next(slot for slot in range(self._workers) if slot not in self._running)
             job = self._waiting.pop(0)
-            gpu = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus > 1 else {}
+            gpu = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]} if self._gpus else {}
             self._running[slot] = job, Child(job.command, job.log, {**os.environ, **_ONE_THREAD, **gpu})
 
     def _take_up(self) -> None:
@@ -139,6 +139,13 @@ class _Display:
     def _left(self) -> str:
         left_s = time_left_s(self._jobs, self._workers)
         return "" if left_s is None else f", about {duration(left_s)} left"
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs to be shared, those that CUDA_VISIBLE_DEVICES leaves."""
+    count = torch.cuda.device_count()
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [name.strip() for name in listed if name.strip()][:count] or [str(number) for number in range(count)]
 
 
 @contextlib.contextmanager

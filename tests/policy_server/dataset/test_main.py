@@ -26,6 +26,7 @@ def command(monkeypatch: pytest.MonkeyPatch):
     return run
 
 
+@pytest.mark.slow
 def test_describe_writes_numbers_and_pictures_and_says_where(dataset: Path, command, capsys) -> None:
     assert command("describe", dataset) == 0
     printed = capsys.readouterr().out

@@ -8,6 +8,8 @@ from policy_server.dataset.description import describe
 from policy_server.dataset.pictures import draw
 from tests.policy_server.dataset.recorded import INFO, write_dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("cameras", "pictures"), [(INFO.cameras, 4), ((), 3)], ids=["cameras", "features"])
 def test_pictures_show_something(tmp_path: Path, cameras: tuple, pictures: int) -> None:

@@ -46,8 +46,8 @@ OPTIONS = (
     (1, 3, 10),
 )
 # Together they hold every pair of options; a test below counts.
-QUICK_CASES = (Case("unet_film", "features", 1, "noise", "absolute", 3),)
-SLOW_CASES = (
+CASES = (
+    Case("unet_film", "features", 1, "noise", "absolute", 3),
     Case("transformer", "pooled", 16, "noise", "relative", 1),
     Case("unet_attention", "flatten", 2, "clean", "relative", 3),
     Case("unet_film", "features", 64, "clean", "relative", 10),
@@ -72,18 +72,18 @@ SLOW_CASES = (
     Case("unet_attention", "spatial_softmax", 256, "noise", "relative", 10),
     Case("unet_film", "pooled", 256, "clean", "absolute", 3),
 )
-CASES = [*QUICK_CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)]
 
 
 def test_the_cases_hold_every_pair_of_options() -> None:
     wanted = set()
     for (i, first), (j, second) in itertools.combinations(enumerate(OPTIONS), 2):
         wanted |= {(i, a, j, b) for a in first for b in second}
-    for case in QUICK_CASES + SLOW_CASES:
+    for case in CASES:
         wanted -= {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(case), 2)}
     assert not wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_the_bundle_answers_what_torch_answers(tmp_path: Path, case: Case) -> None:
     spec = network_spec(

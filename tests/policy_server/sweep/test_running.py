@@ -28,6 +28,18 @@ def test_all_jobs_are_run_each_with_one_thread_and_are_skipped_afterwards(tmp_pa
     assert [(each.folder / "ran").read_text() for each in jobs] == ["1\n"] * 3
 
 
+def test_runs_share_the_gpus_that_are_left_to_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for visible, names in ((None, {"0", "1"}), ("4,GPU-a", {"4", "GPU-a"})):
+        if visible:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        jobs = [
+            job(tmp_path / f"{visible}{number}", "echo $CUDA_VISIBLE_DEVICES > gpu; sleep 0.2") for number in range(2)
+        ]
+        run_jobs(jobs, workers=2)
+        assert {(each.folder / "gpu").read_text().strip() for each in jobs} == names
+
+
 def test_a_failure_is_named_and_keeps_nothing_else_from_running(tmp_path: Path) -> None:
     bad = job(tmp_path / "bad", "echo 'error: no such thing' >&2; echo more; exit 2")
     good = job(tmp_path / "good", "true")

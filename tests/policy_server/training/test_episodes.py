@@ -158,6 +158,7 @@ def test_the_fingerprint_tells_other_episodes_and_other_content(dataset: Path, t
     assert load_episodes(dataset, small_spec()).fingerprint != first
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_that_misleads_the_next(dataset: Path) -> None:
     """The process ends without a word in the middle of writing, as by SIGKILL."""
     script = f"""

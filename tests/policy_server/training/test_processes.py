@@ -164,6 +164,7 @@ def test_an_interrupted_run_says_so_and_keeps_its_last_step(dataset: Path, tmp_p
     assert torch.load(config.output / "checkpoint.pt", weights_only=True)["step"] == step
 
 
+@pytest.mark.slow
 def test_a_setting_that_cannot_be_is_one_line(dataset: Path, tmp_path: Path) -> None:
     config = small_config(dataset, tmp_path / "run", encoder=EncoderTraining("frozen"))
     output = finished(start(*TRAIN, written(config)), status=2)

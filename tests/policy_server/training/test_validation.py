@@ -60,6 +60,7 @@ def trainer(config: TrainingConfig) -> Trainer:
 
 
 @pytest.mark.usefixtures("without_export")
+@pytest.mark.slow
 def test_rollouts_choose_the_checkpoint_and_a_resumed_run_goes_on_with_the_record(tmp_path: Path) -> None:
     config = judged_config(tmp_path / "run")
     Path("answers.json").write_text(json.dumps([7, None, 5, 7]))

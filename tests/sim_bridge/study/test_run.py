@@ -41,6 +41,7 @@ def test_all_cells_are_run_and_are_in_the_table_in_their_order(tmp_path) -> None
     assert make_plan(study(), tmp_path).pending() == []
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_does_not_keep_the_others(tmp_path) -> None:
     plan = make_plan(with_fault(fail="train"), tmp_path)
     run(plan, workers=1)
@@ -57,6 +58,7 @@ def test_only_cells_that_were_asked_for_are_run(tmp_path) -> None:
     assert [row.cell[:15] for row in read_table(plan.table)] == ["push_to_goal-c8"]
 
 
+@pytest.mark.slow
 def test_a_fresh_checkout_goes_on_from_the_table(tmp_path) -> None:
     first = make_plan(study(), tmp_path / "first")
     run(first, only="reach_cued")

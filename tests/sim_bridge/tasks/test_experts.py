@@ -38,6 +38,7 @@ def test_an_expert_that_knows_succeeds(name):
 
 
 @pytest.mark.parametrize("name", GUESSES)
+@pytest.mark.slow
 def test_an_expert_that_guesses_scores_near_chance(name):
     chance, episodes = world_of(name).task.chance, GUESSES[name]
     three_sigma = 3 * np.sqrt(chance * (1 - chance) / episodes)
