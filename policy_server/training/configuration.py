@@ -264,10 +264,11 @@ def _out_of_range(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         "augmentation.brightness": config.augmentation.brightness,
         "augmentation.contrast": config.augmentation.contrast,
         "augmentation.saturation": config.augmentation.saturation,
-        **{f"cameras.{name}.crop": view.crop for name, view in config.cameras.items()},
     }
     for name, share in shares.items():
         yield not 0.0 <= share <= 1.0, f"{name}={share}: give a number from 0 to 1"
+    for name, view in config.cameras.items():
+        yield not 0.0 < view.crop <= 1.0, f"cameras.{name}.crop={view.crop}: give more than 0, at most 1"
 
 
 def _contradictions_of_pictures(config: TrainingConfig) -> Iterator[tuple[bool, str]]:

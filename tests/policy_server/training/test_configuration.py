@@ -35,6 +35,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"past_targets": 1}, "chunk of 7 steps"),
     ({"chunk": ChunkConfig(2, 6, 7)}, "replan_every_ticks=7"),
     ({"sampling_steps": 101}, "sampling_steps=101"),
+    ({"cameras": {"front": ViewConfig(crop=0.0)}}, "cameras.front.crop=0.0"),
     ({"cameras": {}}, "cameras: give at least one"),
     ({"features": True}, "features=true goes without cameras"),
     ({"cameras": {"rear": ViewConfig()}}, "'rear' was not recorded"),
