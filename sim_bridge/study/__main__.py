@@ -44,7 +44,6 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
             left = run_cells(plan, engine, RunLimits(arguments.only, limit_s), display)
         if left:
             print(f"left for want of time: {counted(len(left), 'cell')}; start the same command again")
-    plan.write_table()
     status = _report(plan, arguments)
     failed = [
         plan.failures[cell.hash]

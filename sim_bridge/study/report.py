@@ -29,7 +29,8 @@ def report_file(plan: Plan) -> Path:
 
 
 def write_report(plan: Plan, config_file: str) -> Path:
-    """Write the report and its plots beside the table; returns the report's path."""
+    """Write the table, and beside it the report and its plots; returns the report's path."""
+    plan.write_table()  # a checkout may hold the CSV alone
     file = report_file(plan)
     head = f"# {plan.config.title}\n\n"
     if file.exists():

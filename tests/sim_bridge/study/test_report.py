@@ -102,7 +102,9 @@ def test_the_report_can_be_made_from_the_table_alone(tmp_path) -> None:
     plan = plan_with_results(tmp_path)
     text = write_report(plan, "trial.yaml").read_text()
     assert not (tmp_path / "runs").exists()
+    plan.table.with_suffix(".parquet").unlink()
     assert write_report(make_plan(config(), tmp_path), "trial.yaml").read_text() == text
+    assert plan.table.with_suffix(".parquet").exists()
 
 
 def test_points_are_in_the_order_of_context_lengths_and_pool_seeds() -> None:
