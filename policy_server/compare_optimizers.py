@@ -1,16 +1,16 @@
 """Compare optimizers on the project's policies: ``python -m policy_server.compare_optimizers config/muon/comparison.yaml``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
 from policy_server.comparison.configuration import ComparisonConfig, load_comparison
 from policy_server.comparison.runs import Run, Runs, choose_rates
+from policy_server.runtime.claim import claimed
 from policy_server.runtime.command import EXIT_ERROR, EXIT_INTERRUPTED, run_command
-from policy_server.runtime.errors import ConfigurationError
-from policy_server.sweep.running import claimed, list_jobs, run_jobs
+from policy_server.sweep.arguments import add_arguments, parse
+from policy_server.sweep.running import list_jobs, run_jobs
 
 
 def main() -> int:
@@ -83,23 +83,8 @@ def _parse() -> argparse.Namespace:
         "report. What is done is skipped: stop it at any time (Ctrl-C), the same command goes on.",
         epilog="example: python -m policy_server.compare_optimizers config/muon/comparison.yaml --workers 2",
     )
-    parser.add_argument("config", help="comparison (YAML)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="runs at once, one thread each, sharing the GPUs (default: all cores)",
-    )
-    parser.add_argument(
-        "--only", default="*", metavar="PATTERN", help="only runs whose name contains this; * and ? stand for anything"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="list the runs, and how long they take, and end")
-    parser.add_argument("--report", action="store_true", help="write the report from the runs that are done, and end")
-    arguments = parser.parse_intermixed_args()
-    if arguments.workers < 1:
-        raise ConfigurationError(f"--workers {arguments.workers}: give at least 1")
-    return arguments
+    add_arguments(parser, "comparison")
+    return parse(parser)
 
 
 if __name__ == "__main__":

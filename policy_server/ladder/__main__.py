@@ -1,7 +1,6 @@
 """Train a ladder of policy sizes and fit the spectral laws: ``python -m policy_server.ladder config/muon/ladder.yaml``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -9,10 +8,11 @@ from pathlib import Path
 
 from policy_server.ladder.configuration import LadderConfig, load_ladder
 from policy_server.ladder.rungs import Rung, make_rungs
+from policy_server.runtime.claim import claimed
 from policy_server.runtime.command import EXIT_ERROR, EXIT_INTERRUPTED, run_command
 from policy_server.runtime.configuration import load
-from policy_server.runtime.errors import ConfigurationError
-from policy_server.sweep.running import claimed, list_jobs, run_jobs
+from policy_server.sweep.arguments import add_arguments, parse
+from policy_server.sweep.running import list_jobs, run_jobs
 from policy_server.training.configuration import TrainingConfig
 
 
@@ -77,19 +77,7 @@ def _parse() -> argparse.Namespace:
         "tables, plots and a part of the report. What is done is skipped: stop it at any time (Ctrl-C), the same command goes on.",
         epilog="example: python -m policy_server.ladder config/muon/ladder.yaml --workers 2",
     )
-    parser.add_argument("config", help="ladder (YAML)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="runs at once, one thread each, sharing the GPUs (default: all cores)",
-    )
-    parser.add_argument(
-        "--only", default="*", metavar="PATTERN", help="only runs whose name contains this; * and ? stand for anything"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="list the runs, and how long they take, and end")
-    parser.add_argument("--report", action="store_true", help="write the report from the runs that are done, and end")
+    add_arguments(parser, "ladder")
     parser.add_argument(
         "--recipe-for",
         type=Path,
@@ -99,10 +87,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--recipe", type=Path, default=Path("recipe.yaml"), help="the recipe's file (default recipe.yaml)"
     )
-    arguments = parser.parse_intermixed_args()
-    if arguments.workers < 1:
-        raise ConfigurationError(f"--workers {arguments.workers}: give at least 1")
-    return arguments
+    return parse(parser)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Runs the jobs of a sweep, several at once, until all are done or someone says stop."""
 
-import contextlib
-import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,19 +11,14 @@ from types import TracebackType
 import torch
 from tqdm import tqdm
 
+from policy_server.runtime.child import Child, last_error
 from policy_server.runtime.command import EXIT_INTERRUPTED, stoppable
-from policy_server.runtime.errors import PolicyError
-from policy_server.sweep.child import Child, last_words
 from policy_server.sweep.estimate import duration, time_left_s
 from policy_server.sweep.jobs import Job, mark_done
 
 _POLL_S, _SHOW_EVERY_S, _GRACE_S = 0.05, 2.0, 30.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _INTERRUPTED = (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
-
-
-class SweepBusyError(PolicyError):
-    """Another process runs this sweep."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,8 @@ class _Sweep:
             slot = next(slot for slot in range(self._workers) if slot not in self._running)
             job = self._waiting.pop(0)
             gpu = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]} if self._gpus else {}
-            self._running[slot] = job, Child(job.command, job.log, {**os.environ, **_ONE_THREAD, **gpu})
+            job.log.parent.mkdir(parents=True, exist_ok=True)
+            self._running[slot] = job, Child(job.command, job.log, Path.cwd(), {**os.environ, **_ONE_THREAD, **gpu})
 
     def _take_up(self) -> None:
         for slot, (job, child) in list(self._running.items()):
@@ -96,7 +90,7 @@ class _Sweep:
             self._interrupted = True
             self._display.tell(f"{job.name}: interrupted")
         else:
-            failure = Failure(job, f"{last_words(job.log)} (status {child.status}; see {job.log})")
+            failure = Failure(job, f"{last_error(job.log)} (status {child.status}; see {job.log})")
             self._failures.append(failure)
             self._display.tell(f"{job.name}: failed: {failure.reason}")
 
@@ -146,18 +140,6 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return [name.strip() for name in listed if name.strip()][:count] or [str(number) for number in range(count)]
-
-
-@contextlib.contextmanager
-def claimed(output: Path) -> Iterator[None]:
-    """Holds a sweep's folder for this process. Raises SweepBusyError when another has it."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SweepBusyError(f"'{output}' is in use by another process: wait for it, or end it") from None
-        yield
 
 
 def list_jobs(jobs: Sequence[Job], workers: int) -> None:

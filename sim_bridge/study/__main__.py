@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+from policy_server.runtime.claim import claimed
 from policy_server.runtime.command import EXIT_ERROR, run_command
 from policy_server.runtime.errors import ConfigurationError
 from sim_bridge.study.configuration import load_study
@@ -12,7 +13,7 @@ from sim_bridge.study.datasets import collect, missing_demonstrations
 from sim_bridge.study.engine import Engine, LocalEngine, usable_cores, visible_gpus
 from sim_bridge.study.plan import Plan, is_chosen, make_plan
 from sim_bridge.study.progress import Display, counted, duration
-from sim_bridge.study.run import RunLimits, claimed, run_cells
+from sim_bridge.study.run import RunLimits, run_cells
 
 
 def main() -> int:

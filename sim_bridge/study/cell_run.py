@@ -20,11 +20,11 @@ from typing import Any
 import yaml
 
 from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.child import Child, last_error, progress
 from policy_server.runtime.command import EXIT_INTERRUPTED
 from policy_server.runtime.configuration import build
 from policy_server.runtime.errors import PolicyError
 from sim_bridge.study.cells import Cell
-from sim_bridge.study.child import Child, last_error, progress
 from sim_bridge.study.provenance import machine, versions
 from sim_bridge.study.result import CellResult, outcome_strings
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from policy_server.runtime.child import Child
 from policy_server.runtime.errors import DatasetError
 from policy_server.runtime.recording import list_episodes
 from sim_bridge.study.cells import Cell
-from sim_bridge.study.child import Child
 from sim_bridge.study.configuration import CollectionConfig
 
 _ATTEMPTS = 5

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from policy_server.runtime.child import GRACE_S
 from sim_bridge.study.cell_run import CellProcess, Failure, Job
-from sim_bridge.study.child import GRACE_S
 from sim_bridge.study.result import CellResult
 
 POLL_S = 0.1

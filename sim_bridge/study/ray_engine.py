@@ -8,9 +8,9 @@ import os
 import time
 from typing import Any
 
+from policy_server.runtime.child import GRACE_S
 from policy_server.runtime.errors import ConfigurationError, PolicyError
 from sim_bridge.study.cell_run import CELL_FILE, CellProcess, Failure, Job, forget_failure, read_cell, record_failure
-from sim_bridge.study.child import GRACE_S
 from sim_bridge.study.configuration import CollectionConfig
 from sim_bridge.study.datasets import collect, count_of
 from sim_bridge.study.engine import POLL_S

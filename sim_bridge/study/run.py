@@ -1,13 +1,8 @@
 """The study's main loop: begins cells, takes up what they came to, and shows how far it is."""
 
-import contextlib
-import fcntl
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from policy_server.runtime.errors import PolicyError
 from sim_bridge.study.cell_run import stage_of
 from sim_bridge.study.cells import Cell
 from sim_bridge.study.engine import Engine
@@ -15,10 +10,6 @@ from sim_bridge.study.plan import Plan, first_that_fits
 from sim_bridge.study.progress import Display, RunningCell, Status, describe
 
 _SHOW_EVERY_S = 0.5
-
-
-class StudyBusyError(PolicyError):
-    """Another process runs this study."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +88,3 @@ class _Run:
         ]
         work_s = sum(needed for needed in waiting_s if needed is not None) + sum(rest_s)
         return max([work_s / max(1, self._engine.slots), *rest_s])
-
-
-@contextlib.contextmanager
-def claimed(output: Path) -> Iterator[None]:
-    """Holds the study's folder for this process. Raises StudyBusyError when another has it."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StudyBusyError(f"'{output}' is in use by another study process: wait for it, or end it") from None
-        yield

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from policy_server.sweep.jobs import Job
-from policy_server.sweep.running import SweepBusyError, claimed, list_jobs, run_jobs
+from policy_server.sweep.running import list_jobs, run_jobs
 
 # Like a training: saves when it is asked to stop, and is done when it is started again.
 SAVES = "trap 'touch saved; exit 130' INT; test -e saved && exit 0; touch begun; while :; do sleep 0.02; done"
@@ -70,13 +70,6 @@ def test_a_job_that_someone_else_interrupted_counts_as_stopped(tmp_path: Path) -
     assert run_jobs([job(tmp_path / "a", "exit 130")], workers=1).stopped
 
 
-def test_two_processes_do_not_run_one_sweep(tmp_path: Path) -> None:
-    with claimed(tmp_path / "runs"), pytest.raises(SweepBusyError, match="in use"), claimed(tmp_path / "runs"):
-        pass
-    with claimed(tmp_path / "runs"):
-        pass
-
-
 def test_the_list_says_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [job(tmp_path / "a", "true"), job(tmp_path / "b", "true")]
     run_jobs(jobs[:1], workers=1)
@@ -89,8 +82,8 @@ def test_the_list_says_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_command_does_not_outlive_a_sweep_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import os, signal, time; from pathlib import Path; from policy_server.sweep.child import Child\n"
-        "Child(['sh', '-c', 'echo $$; exec sleep 60'], Path('log'), os.environ)\n"
+        "import os, signal, time; from pathlib import Path; from policy_server.runtime.child import Child\n"
+        "Child(['sh', '-c', 'echo $$; exec sleep 60'], Path('log'), Path.cwd(), os.environ)\n"
         "while not Path('log').read_text(): time.sleep(0.01)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -1,5 +1,3 @@
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +7,7 @@ from sim_bridge.study.cell_run import CELL_FILE
 from sim_bridge.study.engine import LocalEngine, visible_gpus
 from sim_bridge.study.plan import make_plan
 from sim_bridge.study.progress import Display
-from sim_bridge.study.run import RunLimits, StudyBusyError, claimed, run_cells
+from sim_bridge.study.run import RunLimits, run_cells
 from sim_bridge.study.table import read_table
 from tests.sim_bridge.study.fake_commands import COMMANDS_FILE
 from tests.sim_bridge.study.synthetic_study import fake_commands, result, study
@@ -114,34 +112,6 @@ def still_running(folder: Path) -> bool:
         except OSError:
             continue
     return False
-
-
-def test_a_study_is_run_by_one_process_at_a_time(tmp_path) -> None:
-    with claimed(tmp_path / "out"), pytest.raises(StudyBusyError, match="in use"), claimed(tmp_path / "out"):
-        pass
-    with claimed(tmp_path / "out"):
-        pass
-
-
-def test_the_claim_ends_with_a_process_that_is_killed(tmp_path) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from sim_bridge.study.run import claimed\n"
-        "with claimed(Path(sys.argv[1])): print('claimed', flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen(
-        [PYTHON, "-c", script, str(tmp_path / "out")],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    )
-    assert process.stdout is not None and process.stdout.readline() == "claimed\n"
-    with pytest.raises(StudyBusyError), claimed(tmp_path / "out"):
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    with claimed(tmp_path / "out"):
-        pass
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim_bridge.study.child import Child, last_error, progress
+from policy_server.runtime.child import Child, last_error, progress
 
 
 def wait_for(condition, timeout_s: float = 20.0) -> bool:
@@ -73,7 +73,7 @@ def test_a_command_that_will_not_end_is_killed_with_all_that_it_started(tmp_path
 
 def test_a_command_does_not_outlive_a_parent_that_is_killed(tmp_path) -> None:
     script = (
-        "import os, sys, time; from pathlib import Path; from sim_bridge.study.child import Child\n"
+        "import os, sys, time; from pathlib import Path; from policy_server.runtime.child import Child\n"
         f"child = Child([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'], "
         f"Path({str(tmp_path / 'log')!r}), Path('.'), os.environ)\ntime.sleep(60)"
     )
