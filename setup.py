@@ -8,7 +8,7 @@ PACKAGE = "long_context_policy"
 ROOT = Path(__file__).parent
 
 # What the nodes need beside ROS and beside an inference engine.
-RUNTIME = ["numpy", "opencv-python", "pydantic>=2", "PyYAML", "ruckig"]
+RUNTIME = ["numpy", "opencv-python", "pydantic>=2", "PyYAML", "ruckig", "safetensors"]
 
 # The inference engine: exactly one of them, since both install the same module `onnxruntime`.
 CPU = ["onnxruntime"]
@@ -21,8 +21,8 @@ TRAIN = [
     "matplotlib",
     "onnx",
     "onnxscript",
+    "peft",
     "pyarrow",
-    "safetensors",
     "scipy",
     "tensorboard",
     "torch==2.13.0",

@@ -2,30 +2,42 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
+from rclpy.task import Future
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actions import ActionChunk
 from policy_server.runtime.clock import seconds_to_ns
+from policy_server.runtime.errors import PolicyError
 from policy_server.runtime.resources import resource
 from ros_nodes import diagnostics, messages, qos, topics
-from ros_nodes.command_window import CommandWindow
+from ros_nodes.arm_backends import BACKEND_PARAMETERS, FRANKY, open_backend
 from ros_nodes.diagnostics import Report, TimingPublisher
 from ros_nodes.errors import MessageError
-from ros_nodes.franka.guard import ChunkRefused, Guard
+from ros_nodes.franka.arm_control import ArmControl
+from ros_nodes.franka.arm_states import ArmState
+from ros_nodes.franka.chunk_checks import ChunkRefused
+from ros_nodes.franka.dead_man import DeadMan
 from ros_nodes.franka.settings import load_guard_settings
 from ros_nodes.latest import Latest
 from ros_nodes.lifecycle import ManagedNode, one_line, run_node
-from ros_nodes.messages import JointTargets
 from ros_nodes.parameters import ParameterSpec
 from ros_nodes.statistics import LatencyWindow, RateMeter
 from ros_nodes.worker import Worker
 
 NAME = "arm_node"
 PARAMETERS = (
+    *BACKEND_PARAMETERS,
     ParameterSpec("arm_file", "", "the guard's limits and watchdog; empty takes the package's config/arm.yaml"),
     ParameterSpec("robot", "", "which limits of the arm file, e.g. fr3; empty takes the file's choice"),
     ParameterSpec("lockstep", False, "answer every chunk with one tick of motion, in the chunk's own time"),
@@ -34,7 +46,16 @@ PARAMETERS = (
     ParameterSpec(
         "latch_tolerance_s", 0.1, "how much older than the chunk the joint states may be at the start", minimum=0.0
     ),
+    ParameterSpec("auto_arm", False, "be armed without a command; for simulation"),
+    ParameterSpec("auto_resume", False, "after a silence of the policy the next chunk goes on without a command"),
+    ParameterSpec("dead_man", False, "move only while the topic dead_man says true"),
+    ParameterSpec("dead_man_timeout_s", 0.2, "longest silence of that topic", minimum=0.0, maximum=2.0),
+    ParameterSpec(
+        "reset_timeout_s", 2.0, "longest time for history and inference to forget, in a recovery", minimum=0.1
+    ),
 )
+_FORGET_SERVICES = ("history_node/reset", "inference_node/reset")
+_LOOK_AGAIN_S = 0.002
 _ACKNOWLEDGE_S = 0.2
 
 
@@ -42,179 +63,271 @@ _ACKNOWLEDGE_S = 0.2
 class _ArrivedChunk:
     received_ns: int
     chunk: ActionChunk
+    bundle_hash: str
 
 
 class ArmNode(ManagedNode):
-    """Passes chunks through the guard and publishes what it lets through, gripper first."""
+    """Passes chunks through the guard and on to the arm; an operator arms, pauses, stops and recovers it."""
 
     def __init__(self) -> None:
         super().__init__(NAME, PARAMETERS)
-        self._at_rest_ns = 0
 
     def open(self) -> None:
         values = self.values
-        self._guard = Guard(
-            load_guard_settings(values["arm_file"] or resource("config/arm.yaml"), values["robot"] or None)
+        settings = load_guard_settings(values["arm_file"] or resource("config/arm.yaml"), values["robot"] or None)
+        self._decided_ns = 0
+        # Trajectories are stamped with the moment that they were decided for; libfranka follows the real clock.
+        clock_ns = self._now_ns if values["backend"] == FRANKY else lambda: self._decided_ns
+        self._link = open_backend(self, values, settings.limits, clock_ns)
+        self._control = ArmControl(
+            settings,
+            self._link.arm,
+            auto_arm=values["auto_arm"],
+            auto_resume=values["auto_resume"],
+            latch_age_ns=0 if values["lockstep"] else seconds_to_ns(values["latch_tolerance_s"]),
+            dead_man=DeadMan(seconds_to_ns(values["dead_man_timeout_s"])) if values["dead_man"] else None,
         )
-        self._window = CommandWindow(len(self._guard.joints))
+        self._period_ns = seconds_to_ns(values["command_period_s"])
         self._lookahead_ns = seconds_to_ns(values["lookahead_s"])
-        self._latch_tolerance_ns = 0 if values["lockstep"] else seconds_to_ns(values["latch_tolerance_s"])
         self._lock = threading.Lock()
         self._chunk: Latest[_ArrivedChunk] = Latest()
-        self._joint_state: JointState | None = None
         self._answered_ns: int | None = None
         self._not_before_ns = 0
-        self._refusal = ""
+        self._due_ns = 0
+        self._complaint = ""
         self._chunks = RateMeter()
         self._latencies = LatencyWindow()
-        self._gripper_publisher = self.advertise(JointTrajectory, topics.GRIPPER_TRAJECTORY, qos.JOINT_TRAJECTORY)
-        self._arm_publisher = self.advertise(JointTrajectory, topics.ARM_TRAJECTORY, qos.JOINT_TRAJECTORY)
         self._timing = TimingPublisher(self)
-        self.serve_reset(self._reset)
+        self._serve_commands()
 
     def start(self) -> None:
-        self._let_go()
+        self._begin_anew(0)
         self._worker = Worker("arm", self._work, self.fail)
         self._worker.start()
-        self.subscribe(JointState, topics.JOINT_STATES, qos.JOINT_STATES, self._take_joint_state)
+        self._link.listen()
         self.subscribe(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK, self._take_chunk)
+        if self.values["dead_man"]:
+            self.subscribe(Bool, topics.DEAD_MAN, qos.DEAD_MAN, self._take_dead_man)
+        if not self.values["lockstep"] and self.values["backend"] != FRANKY:
+            self.subscribe(JointState, topics.JOINT_STATES, qos.JOINT_STATES, self._take_torques)
 
     def stop(self) -> None:
         worker = getattr(self, "_worker", None)
         if worker is None:
             return
         worker.stop()
-        self._come_to_rest()
+        with self._lock:
+            now_ns = self._control.guard.time_ns if self.values["lockstep"] else self._now_ns()
+            self._decided_ns = now_ns
+            self._control.come_to_rest(now_ns)
+        for publisher in self.publishers:
+            if publisher.msg_type is JointTrajectory:
+                publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_S))
+
+    def close(self) -> None:
+        link = getattr(self, "_link", None)
+        if link is not None:
+            link.arm.close()
 
     def reports(self) -> list[Report]:
         now_ns = time.time_ns()
+        control = self._control
+        guard, states, reading = control.guard, control.states, control.reading
         values = {
-            "state": self._guard.state,
+            "state": guard.state,
             "chunks": self._chunks.count,
             "rate_hz": self._chunks.rate_hz(now_ns),
             "age_s": self._chunks.age_s(now_ns),
             **self._latencies.percentiles_ms(),
-            **self._guard.counters,
+            **guard.counters,
         }
-        calm = self._guard.state == "running" and not self._refusal
-        level = diagnostics.OK if calm else diagnostics.WARN
-        return [Report("guard", level, self._refusal or self._guard.reason, values)]
+        complaint = self._complaint or guard.complaint
+        calm = guard.state == "running" and not complaint
+        arm_values = {
+            "mode": reading.mode if reading is not None else None,
+            "errors": ", ".join(reading.errors) if reading is not None else None,
+            **control.contacts,
+        }
+        arm_level = {ArmState.RUNNING: diagnostics.OK, ArmState.FAULT: diagnostics.ERROR}
+        return [
+            Report("guard", diagnostics.OK if calm else diagnostics.WARN, complaint or guard.reason, values),
+            Report("arm", arm_level.get(states.state, diagnostics.WARN), f"{states.state}: {states.cause}", arm_values),
+        ]
 
-    def _take_joint_state(self, message: JointState) -> None:
-        self._joint_state = message
-        if self._chunk:
-            self._worker.wake()
+    # --- what arrives -------------------------------------------------------------------------------------------------
+
+    def _take_torques(self, message: JointState) -> None:
+        """Measured torques of the arm, where joint states carry them."""
+        if len(message.effort) != len(message.name):
+            return
+        torques = dict(zip(message.name, message.effort, strict=True))
+        joints = self._control.guard.joints[:-1]
+        if all(joint in torques for joint in joints):
+            with self._lock:
+                self._control.measure_torques(np.array([torques[joint] for joint in joints], np.float64))
 
     def _take_chunk(self, message: JointTrajectory) -> None:
         received_ns = time.time_ns()
         try:
             chunk = messages.trajectory_to_chunk(message)
         except MessageError as error:
-            self._refuse(error)
+            self._complain(error)
             return
-        self._chunk.put(_ArrivedChunk(received_ns, chunk))
+        self._chunk.put(_ArrivedChunk(received_ns, chunk, message.header.frame_id))
         self._worker.wake()
+
+    def _take_dead_man(self, message: Bool) -> None:
+        with self._lock:
+            self._control.hear_dead_man(bool(message.data), self._now_ns())
+
+    # --- the worker ---------------------------------------------------------------------------------------------------
 
     def _work(self) -> float | None:
         with self._lock:
-            arrived = self._next_chunk()
             if self.values["lockstep"]:
-                if arrived is not None:
-                    stamp_ns = arrived.chunk.stamp_ns
-                    self._command(arrived, stamp_ns, stamp_ns + arrived.chunk.period_ns)
-                return None
-            now_ns = self.get_clock().now().nanoseconds
-            if self._guard.state != "unlatched":
-                self._command(arrived, now_ns, now_ns + self._lookahead_ns)
-            return float(self.values["command_period_s"])
+                return self._answer_in_lockstep()
+            now_ns = self._decided_ns = self._now_ns()
+            self._command(self._usable(self._chunk.take(), now_ns), now_ns, now_ns + self._lookahead_ns)
+            return self._pause_s()
 
-    def _next_chunk(self) -> _ArrivedChunk | None:
-        """The chunk to follow next; it stays where it is while the guard still waits for the arm's position."""
-        arrived = self._chunk.take()
+    def _answer_in_lockstep(self) -> float | None:
+        """One tick of motion for a chunk; without one nothing happens, for time stands still."""
+        newest = self._chunk.take()
+        if newest is None:
+            return None
+        stamp_ns = self._decided_ns = newest.chunk.stamp_ns
+        arrived = self._usable(newest, stamp_ns)
+        if arrived is not None:
+            self._command(arrived, stamp_ns, stamp_ns + arrived.chunk.period_ns)
+        return _LOOK_AGAIN_S if self._chunk else None
+
+    def _pause_s(self) -> float:
+        """Until the next multiple of the period, so that a step's own length does not add up."""
+        now_ns = self._now_ns()
+        return float((now_ns // self._period_ns + 1) * self._period_ns - now_ns) * 1e-9
+
+    def _usable(self, arrived: _ArrivedChunk | None, now_ns: int) -> _ArrivedChunk | None:
+        """The chunk, where it can be followed now; it waits in its slot while the guard waits for the arm's position."""
         if arrived is None or arrived.chunk.stamp_ns < self._not_before_ns:
             return None
-        if self._guard.state == "unlatched" and not self._latch(arrived.chunk):
+        if not self._control.is_ready_for(arrived.chunk, now_ns):
             self._chunk.put_back(arrived)
             return None
         return arrived
 
-    def _latch(self, chunk: ActionChunk) -> bool:
-        """Take over where the arm stands, once a joint state is recent enough to say so.
-
-        What was published before a reset still brings the arm to rest; only then does its position say where it stands.
-        """
-        message = self._joint_state
-        earliest_ns = max(chunk.stamp_ns - self._latch_tolerance_ns, self._at_rest_ns)
-        if message is None or messages.stamp_to_ns(message.header.stamp) < earliest_ns:
-            return False
-        positions = messages.joint_positions(message, self._guard.joints)
-        now_ns = chunk.stamp_ns if self.values["lockstep"] else self.get_clock().now().nanoseconds
-        self._guard.latch(positions, now_ns)
-        self._window.clear()
-        return True
-
     def _command(self, arrived: _ArrivedChunk | None, now_ns: int, until_ns: int) -> None:
-        """Publish the motion from ``now_ns`` on: known set-points until ``until_ns``, then the braking tail.
+        """Hand on the motion from ``now_ns`` on: known set-points until ``until_ns``, then the braking tail.
 
         A chunk that comes again, because its answer was lost, gets the same answer again.
         """
         if arrived is not None and arrived.chunk.stamp_ns != self._answered_ns:
             self._answered_ns = arrived.chunk.stamp_ns
-            self._accept(arrived.chunk, now_ns)
-        self._window.extend(self._guard.advance(until_ns))
-        self._publish(now_ns)
+            self._follow(arrived, now_ns)
+        # In lockstep nothing moves between episodes.
+        self._control.advance(now_ns, until_ns, at_rest_ends=not self.values["lockstep"])
+        if self._control.reading is not None:
+            self._link.report(self._control.reading)
         if arrived is not None:
             published_ns = time.time_ns()
             self._chunks.tick(published_ns)
             self._latencies.add(published_ns - arrived.received_ns)
             self._timing.publish(arrived.chunk.stamp_ns, arrived.received_ns, published_ns, network_ns=0)
 
-    def _accept(self, chunk: ActionChunk, now_ns: int) -> None:
+    def _follow(self, arrived: _ArrivedChunk, now_ns: int) -> None:
         try:
-            self._guard.accept(chunk, now_ns)
-            self._refusal = ""
+            if self._control.follow(arrived.chunk, now_ns, arrived.bundle_hash):
+                self._complaint = ""
         except ChunkRefused as refusal:
-            self._refuse(refusal)
+            self._complain(refusal)
 
-    def _refuse(self, error: ChunkRefused | MessageError) -> None:
-        refusal = f"chunk refused: {one_line(error)}"
-        if not self._refusal:
-            self.get_logger().warning(refusal)
-        self._refusal = refusal
+    def _complain(self, error: ChunkRefused | MessageError) -> None:
+        complaint = f"chunk refused: {one_line(error)}"
+        if not self._complaint:
+            self.get_logger().warning(complaint)
+        self._complaint = complaint
 
-    def _publish(self, now_ns: int) -> None:
-        self._window.drop_until(now_ns)
-        times_ns, positions, velocities = self._window.with_tail(self._guard.braking_tail())
-        # In lockstep nothing moves between episodes.
-        self._at_rest_ns = 0 if self.values["lockstep"] else int(times_ns[-1])
-        joints = self._guard.joints
-        for publisher, columns in ((self._gripper_publisher, slice(-1, None)), (self._arm_publisher, slice(0, -1))):
-            targets = JointTargets(now_ns, joints[columns], times_ns, positions[:, columns], velocities[:, columns])
-            publisher.publish(messages.targets_to_trajectory(targets))
+    # --- the operator -------------------------------------------------------------------------------------------------
 
-    def _come_to_rest(self) -> None:
-        """The last word to the controllers: what is fixed already, then the braking tail."""
-        if self._guard.state == "unlatched":
-            return
-        now_ns = self._guard.time_ns if self.values["lockstep"] else self.get_clock().now().nanoseconds
-        self._publish(now_ns)
-        self._guard.unlatch()
-        for publisher in (self._gripper_publisher, self._arm_publisher):
-            publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_S))
+    def _serve_commands(self) -> None:
+        self.serve_reset(self._reset)
+        for name, command in (
+            ("arm", lambda: self._control.arm(self._now_ns())),
+            ("pause", self._control.pause),
+            ("stop", self._control.stop),
+        ):
+            self.serve(Trigger, f"~/{name}", partial(self._obey, command))
+        # Recovering takes seconds, in which the other services must answer.
+        recover = self.create_service(Trigger, "~/recover", self._on_recover, callback_group=ReentrantCallbackGroup())
+        self._until_closed.append(lambda: self.destroy_service(recover))
+        self._forget_clients: dict[str, Any] = {name: self.create_client(Trigger, name) for name in _FORGET_SERVICES}
 
-    def _let_go(self, not_before_ns: int = 0) -> None:
-        """Wait for a chunk stamped at or after ``not_before_ns`` and for the arm's position."""
+    def _obey(
+        self, command: Callable[[], str], _request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.success, response.message = self._tried(command)
+        self._worker.wake()
+        return response
+
+    def _tried(self, command: Callable[[], str]) -> tuple[bool, str]:
         with self._lock:
-            self._not_before_ns = not_before_ns
-            self._chunk.take()
-            self._joint_state = None
-            self._answered_ns = None
-            self._refusal = ""
-            self._guard.unlatch()
-            self._window.clear()
+            self._decided_ns = max(self._decided_ns, self._now_ns())
+            try:
+                return True, command()
+            except PolicyError as error:
+                return False, one_line(error)
+
+    async def _on_recover(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        done: Future[tuple[bool, str]] = Future()
+        threading.Thread(target=lambda: done.set_result(self._recover()), name="recover", daemon=True).start()
+        response.success, response.message = await done  # type: ignore[misc]
+        return response
+
+    def _recover(self) -> tuple[bool, str]:
+        """First the robot, then what the policy remembers of before, then the arm's own queue and state."""
+        ready, message = self._tried(self._control.refuse_recovery)
+        if not ready:
+            return False, message
+        try:
+            self._link.arm.recover()
+        except PolicyError as error:
+            return False, one_line(error)
+        if forgetful := self._forget():
+            return False, forgetful
+        return self._tried(self._recovered)
+
+    def _recovered(self) -> str:
+        message = self._control.recovered(self._now_ns())
+        self._drop_chunks(self._now_ns())
+        return message
+
+    def _forget(self) -> str:
+        """Make history and inference forget; returns what went wrong, or "". A node that is not there remembers nothing."""
+        for name, client in self._forget_clients.items():
+            if not client.service_is_ready():
+                continue
+            answered = threading.Event()
+            client.call_async(Trigger.Request()).add_done_callback(lambda _, answered=answered: answered.set())
+            if not answered.wait(self.values["reset_timeout_s"]):
+                return f"{name} did not answer within {self.values['reset_timeout_s']} s: see that node's log"
+        return ""
 
     def _reset(self) -> None:
-        self._let_go(self.get_clock().now().nanoseconds)
+        self._begin_anew(self._now_ns())
+
+    def _begin_anew(self, not_before_ns: int) -> None:
+        """Forget the episode; chunks and joint states from before ``not_before_ns`` do not count."""
+        with self._lock:
+            self._drop_chunks(not_before_ns)
+            self._control.reset(not_before_ns)
+
+    def _drop_chunks(self, not_before_ns: int) -> None:
+        self._not_before_ns = not_before_ns
+        self._chunk.take()
+        self._answered_ns = None
+        self._complaint = ""
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
 
 
 def main() -> int:

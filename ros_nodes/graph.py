@@ -58,7 +58,10 @@ def default_domain_id() -> int:
 
 @dataclass(frozen=True)
 class SimOptions:
-    """The graph against MuJoCo. Empty files mean the package's own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's."""
+    """The graph against MuJoCo. Empty files mean the package's own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's.
+
+    ``shift``: name of a shifted world, or empty.
+    """
 
     bundle: str
     task: str
@@ -73,12 +76,17 @@ class SimOptions:
     domain_id: int = field(default_factory=default_domain_id)
     nodes_file: str = ""
     arm_file: str = ""
+    shift: str = ""
 
 
 @dataclass(frozen=True)
 class RobotOptions:
     """The graph on a robot. ``cameras`` false leaves the images to other camera drivers. Empty files mean the package's
-    own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's."""
+    own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's.
+
+    ``backend``: ``trajectory_topic`` beside ``franka_ros2``, or ``franky``, which needs ``robot_address`` and nothing else.
+    ``gripper``: ``trajectory`` or ``action``, with the trajectory topic.
+    """
 
     bundle: str
     cameras: bool = True
@@ -91,6 +99,32 @@ class RobotOptions:
     joint_states_topic: str = "joint_states"
     arm_topic: str = "fr3_arm_controller/joint_trajectory"
     gripper_topic: str = "gripper_controller/joint_trajectory"
+    backend: str = "trajectory_topic"
+    robot_address: str = ""
+    gripper: str = "trajectory"
+    require_realtime: bool = True
+    domain_id: int = field(default_factory=default_domain_id)
+    nodes_file: str = ""
+    arm_file: str = ""
+
+
+@dataclass(frozen=True)
+class RobotSimOptions:
+    """The graph with the franky driver against a loopback robot that already runs at ``robot_address``, and MuJoCo's pictures
+    of it. ``episodes`` 0 goes on until the run is ended. Empty files mean the package's own, ``replan_every_ticks`` and
+    ``candidates`` 0 the bundle's.
+    """
+
+    bundle: str
+    task: str
+    robot_address: str = "127.0.0.1"
+    episodes: int = 0
+    seed: int = 0
+    output_dir: str = "runs/robot-sim"
+    provider: str = "cpu"
+    threads: int = 1
+    replan_every_ticks: int = 0
+    candidates: int = 0
     domain_id: int = field(default_factory=default_domain_id)
     nodes_file: str = ""
     arm_file: str = ""
@@ -116,6 +150,7 @@ def sim_graph(options: SimOptions) -> Graph:
             **shared,
             "bundle": options.bundle,
             "task": options.task,
+            "shift": options.shift,
             "episodes": options.episodes,
             "seed": options.seed,
             "lockstep": lockstep,
@@ -128,7 +163,14 @@ def sim_graph(options: SimOptions) -> Graph:
         "arm_node",
         "ros_nodes.arm_node",
         files,
-        {**shared, "arm_file": options.arm_file, "robot": "fr3", "lockstep": lockstep},
+        {
+            **shared,
+            "arm_file": options.arm_file,
+            "robot": "fr3",
+            "lockstep": lockstep,
+            "auto_arm": True,
+            "auto_resume": True,
+        },
     )
     return _graph((bridge, history, _inference(options, files, shared), arm), options.domain_id)
 
@@ -152,11 +194,55 @@ def robot_graph(options: RobotOptions) -> Graph:
         "arm_node",
         "ros_nodes.arm_node",
         files,
-        {"arm_file": options.arm_file, "robot": options.robot},
+        {
+            "arm_file": options.arm_file,
+            "robot": options.robot,
+            "backend": options.backend,
+            "robot_address": options.robot_address,
+            "require_realtime": options.require_realtime,
+            "gripper": options.gripper,
+        },
         _changed((*joint_states, *trajectories)),
     )
     nodes = (history, _inference(options, files, {}), arm)
     return _graph((camera, *nodes) if options.cameras else nodes, options.domain_id)
+
+
+def robot_sim_graph(options: RobotSimOptions) -> Graph:
+    """Mirror, history, inference and arm; with a number of episodes the mirror ends the run."""
+    files = (_file(options.nodes_file, "nodes.yaml"),)
+    shared: dict[str, ParameterValue] = {"exit_on_error": True}
+    mirror = NodeSpec(
+        "mirror_node",
+        "sim_bridge.mirror_node",
+        files,
+        {
+            **shared,
+            "bundle": options.bundle,
+            "task": options.task,
+            "episodes": options.episodes,
+            "seed": options.seed,
+            "output_dir": options.output_dir,
+        },
+        ends_run=True,
+    )
+    arm = NodeSpec(
+        "arm_node",
+        "ros_nodes.arm_node",
+        files,
+        {
+            **shared,
+            "arm_file": options.arm_file,
+            "robot": "fr3",
+            "backend": "franky",
+            "robot_address": options.robot_address,
+            "require_realtime": False,
+            "auto_arm": True,
+            "auto_resume": True,
+        },
+    )
+    history = _history(options, files, {**shared, **_ARM_GOES_HOME})
+    return _graph((mirror, history, _inference(options, files, shared), arm), options.domain_id)
 
 
 def command_line(node: NodeSpec) -> list[str]:
@@ -177,9 +263,12 @@ _EXACT_STAMPS: Mapping[str, ParameterValue] = {"camera_skew_s": 0.0, "joint_skew
 # In real time the bridge is silent for a moment after each episode, while it writes down what happened.
 _PAUSES_BETWEEN_EPISODES: Mapping[str, ParameterValue] = {"stale_after_s": 2.0}
 
+# Between two episodes the arm is led to where they start.
+_ARM_GOES_HOME: Mapping[str, ParameterValue] = {"stale_after_s": 30.0}
+
 
 def _history(
-    options: SimOptions | RobotOptions,
+    options: SimOptions | RobotOptions | RobotSimOptions,
     files: tuple[Path, ...],
     parameters: Mapping[str, ParameterValue],
     remappings: tuple[tuple[str, str], ...] = (),
@@ -190,14 +279,16 @@ def _history(
 
 
 def _inference(
-    options: SimOptions | RobotOptions, files: tuple[Path, ...], parameters: Mapping[str, ParameterValue]
+    options: SimOptions | RobotOptions | RobotSimOptions,
+    files: tuple[Path, ...],
+    parameters: Mapping[str, ParameterValue],
 ) -> NodeSpec:
     given = {"replan_every_ticks": options.replan_every_ticks, "candidates": options.candidates}
     chosen = {name: value for name, value in given.items() if value}
     return NodeSpec("inference_node", "ros_nodes.inference_node", files, {**_policy(options), **chosen, **parameters})
 
 
-def _policy(options: SimOptions | RobotOptions) -> dict[str, ParameterValue]:
+def _policy(options: SimOptions | RobotOptions | RobotSimOptions) -> dict[str, ParameterValue]:
     return {"bundle": options.bundle, "provider": options.provider, "threads": options.threads}
 
 

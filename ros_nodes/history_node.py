@@ -29,6 +29,13 @@ PARAMETERS = (
         "camera_skew_s", 0.02, "largest distance in time of another camera's frame from the first one's", minimum=0.0
     ),
     ParameterSpec("joint_skew_s", 0.05, "largest distance in time of the joint states from the frame", minimum=0.0),
+    ParameterSpec(
+        "camera_latency_s",
+        0.0,
+        "how long before their stamps the frames were captured, for drivers that do not say so themselves",
+        minimum=0.0,
+        maximum=1.0,
+    ),
     ParameterSpec("stale_after_s", 0.5, "an input that is silent for longer is reported as stale", minimum=0.01),
     ParameterSpec("max_gap_s", 1.0, "longest time without an observation that the memory bridges", minimum=0.01),
 )
@@ -60,6 +67,7 @@ class HistoryNode(ManagedNode):
         )
         max_gap_ns = seconds_to_ns(values["max_gap_s"])
         self._memory = Memory(bundle, provider=values["provider"], threads=values["threads"], max_gap_ns=max_gap_ns)
+        self._camera_latency_ns = seconds_to_ns(values["camera_latency_s"])
         self._lock = threading.Lock()
         self._arrivals: deque[_Arrival] = deque()
         self._newest: Image | None = None
@@ -122,8 +130,9 @@ class HistoryNode(ManagedNode):
         if isinstance(message, JointState):
             self._assembler.add_joints(stamp_ns, message.name, message.position)
             return
-        self._assembler.add_image(arrival.source, stamp_ns, messages.image_to_rgb(message, arrival.source))
-        if self._newest is not None and stamp_ns == messages.stamp_to_ns(self._newest.header.stamp):
+        captured_ns = stamp_ns - self._camera_latency_ns
+        self._assembler.add_image(arrival.source, captured_ns, messages.image_to_rgb(message, arrival.source))
+        if self._newest is not None and captured_ns == messages.stamp_to_ns(self._newest.header.stamp):
             # The frame came again because its answer was lost on the way: give the same answer again.
             self._context_publisher.publish(self._newest)
 

@@ -1,9 +1,15 @@
 """inference_node: the policy's context in, an action chunk out; one sampler call per chunk."""
 
+import json
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actor import Actor
@@ -11,9 +17,10 @@ from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.errors import BundleError
 from policy_server.runtime.history import Context
 from ros_nodes import diagnostics, messages, qos, topics
+from ros_nodes.adapter_shelf import AdapterShelf, Plan, files_in
 from ros_nodes.diagnostics import Report, TimingPublisher
 from ros_nodes.latest import Latest
-from ros_nodes.lifecycle import ManagedNode, run_node
+from ros_nodes.lifecycle import ManagedNode, one_line, run_node
 from ros_nodes.parameters import ParameterSpec, required
 from ros_nodes.statistics import LatencyWindow, RateMeter
 from ros_nodes.worker import Worker
@@ -28,14 +35,24 @@ PARAMETERS = (
     ParameterSpec(
         "candidates", 0, "chunks drawn per sample, verified by what was executed; 0 takes the bundle's", minimum=0
     ),
+    ParameterSpec("adapters", "", "files of the adapters to offer, separated by commas", read_only=False),
+    ParameterSpec("adapter", "", "name of the active adapter; empty: the base policy", read_only=False),
 )
 
 
 class InferenceNode(ManagedNode):
-    """Answers the newest context with an action chunk."""
+    """Answers the newest context with an action chunk.
+
+    The parameters ``adapters`` and ``adapter`` may be set while it runs: a change that does not fit is refused with the reason, one that
+    does takes effect with the next chunk that is sampled.
+    """
 
     def __init__(self) -> None:
         super().__init__(NAME, PARAMETERS)
+        self._shelf: AdapterShelf | None = None
+        self._plan: Plan | None = None
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
 
     def open(self) -> None:
         values = self.values
@@ -57,6 +74,14 @@ class InferenceNode(ManagedNode):
         self._chunk_publisher = self.advertise(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK)
         self._timing = TimingPublisher(self)
         self.serve_reset(self._reset)
+        shelf = AdapterShelf(self._actor.denoiser, self.get_logger().error)
+        shelf.apply(shelf.plan(files_in(values["adapters"]), values["adapter"]))
+        shelf.wait()
+        self._shelf = shelf
+        self.serve(Trigger, "~/list_adapters", self._list_adapters)
+
+    def close(self) -> None:
+        self._shelf = None
 
     def start(self) -> None:
         self._actor.clear()
@@ -81,6 +106,7 @@ class InferenceNode(ManagedNode):
         return [
             Report("chunks", diagnostics.OK, "", values),
             Report("verification", diagnostics.OK, "", self._verification_values()),
+            self._adapter_report(),
         ]
 
     def _verification_values(self) -> dict[str, diagnostics.Value]:
@@ -92,6 +118,43 @@ class InferenceNode(ManagedNode):
             "past_error": f"{newest.error:.2e}" if newest else None,
             "past_error_spread": f"{newest.spread:.2e}" if newest else None,
         }
+
+    def _adapter_report(self) -> Report:
+        """Which adapter the next sample is drawn with, and the newest one was; WARN while one that was asked for cannot be had."""
+        denoiser = self._actor.denoiser
+        offers = self._shelf.offers if self._shelf else {}
+        failed = [offer.reason for offer in offers.values() if offer.state == "failed"]
+        values = {
+            "active": denoiser.active or "base policy",
+            "newest_chunk": denoiser.sampled_with or "base policy",
+            "loaded": ", ".join(denoiser.loaded) or None,
+        }
+        return Report("adapters", diagnostics.WARN if failed else diagnostics.OK, "; ".join(failed), values)
+
+    def _check_parameters(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
+        """Read and check what would be new on the shelf, before anything changes. A node that is not configured checks later."""
+        self._plan = None
+        wanted = {item.name: item.value for item in parameters if item.name in ("adapters", "adapter")}
+        if wanted and self._shelf is not None:
+            given = self.values | wanted
+            try:
+                self._plan = self._shelf.plan(files_in(given["adapters"]), given["adapter"])
+            except Exception as error:  # an exception in here would end the node
+                return SetParametersResult(successful=False, reason=one_line(error))
+        return SetParametersResult(successful=True)
+
+    def _apply_parameters(self, parameters: Sequence[Parameter[Any]]) -> None:
+        self.values |= {item.name: item.value for item in parameters if item.name in ("adapters", "adapter")}
+        if self._plan is not None and self._shelf is not None:
+            self._shelf.apply(self._plan)
+        self._plan = None
+
+    def _list_adapters(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """What is on the shelf, as JSON."""
+        response.success = self._shelf is not None
+        if self._shelf is not None:
+            response.message = json.dumps({"base": self._bundle.hash, **self._shelf.describe()})
+        return response
 
     def _take(self, message: Image) -> None:
         received_ns = time.time_ns()
@@ -120,7 +183,7 @@ class InferenceNode(ManagedNode):
 
     def _answer(self, context: Context, received_ns: int) -> None:
         chunk = self._actor.answer(context)
-        self._chunk_publisher.publish(messages.chunk_to_trajectory(chunk))
+        self._chunk_publisher.publish(messages.chunk_to_trajectory(chunk, self._bundle.hash))
         published_ns = time.time_ns()
         self._chunks.tick(published_ns)
         self._latencies.add(published_ns - received_ns)

@@ -132,11 +132,13 @@ def joint_positions(message: JointState, joints: Sequence[str]) -> NDArray[np.fl
     return positions
 
 
-def chunk_to_trajectory(chunk: ActionChunk) -> JointTrajectory:
-    """An action chunk as a trajectory stamped with the observation it answers."""
-    return targets_to_trajectory(
+def chunk_to_trajectory(chunk: ActionChunk, bundle_hash: str = "") -> JointTrajectory:
+    """An action chunk as a trajectory stamped with the observation it answers; ``frame_id`` is the bundle's hash."""
+    message = targets_to_trajectory(
         JointTargets(chunk.stamp_ns, chunk.joints, chunk.times_ns(), chunk.positions.astype(np.float64))
     )
+    message.header.frame_id = bundle_hash
+    return message
 
 
 def trajectory_to_chunk(message: JointTrajectory) -> ActionChunk:

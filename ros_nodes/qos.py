@@ -29,6 +29,7 @@ CLOCK = _best_effort(depth=1)
 JOINT_STATES = _best_effort(depth=100)
 POLICY_CONTEXT = _reliable(depth=1)
 ACTION_CHUNK = _reliable(depth=1)
+DEAD_MAN = _best_effort(depth=1)
 JOINT_TRAJECTORY = _reliable(depth=1)
 DIAGNOSTICS = _reliable(depth=10)
 # Reliable, so that a lost report is not taken for a lost tick.

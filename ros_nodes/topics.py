@@ -3,6 +3,7 @@
 JOINT_STATES = "joint_states"
 POLICY_CONTEXT = "policy/context"
 ACTION_CHUNK = "policy/action_chunk"
+DEAD_MAN = "dead_man"
 TIMING = "policy/timing"
 DIAGNOSTICS = "/diagnostics"
 ARM_TRAJECTORY = "fr3_arm_controller/joint_trajectory"

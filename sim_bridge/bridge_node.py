@@ -28,6 +28,7 @@ PARAMETERS = (
     ParameterSpec("bundle", "", "folder of the policy's bundle; checked against the task before the first episode"),
     ParameterSpec("task", "", "task name, as in config/tasks"),
     ParameterSpec("task_file", "", "cameras and rate of the task; empty takes the package's config/tasks/<task>.yaml"),
+    ParameterSpec("shift", "", "a shifted world, as in config/shifts; empty: as it is built"),
     ParameterSpec("episodes", 5, "number of episodes, one per seed", minimum=1),
     ParameterSpec("seed", 0, "seed of the first episode", minimum=0),
     ParameterSpec(
@@ -53,7 +54,7 @@ class BridgeNode(ManagedNode):
 
     def open(self) -> None:
         values = self.values
-        task = load_task_config(required(values, "task"), values["task_file"] or None)
+        task = load_task_config(required(values, "task"), values["task_file"] or None, values["shift"])
         bundle = load_bundle(required(values, "bundle"))
         check_topics_carry(bundle)
         check_bundle_fits(bundle, task)

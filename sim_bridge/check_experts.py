@@ -14,8 +14,9 @@ from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
 from sim_bridge.intervals import success_rate
 from sim_bridge.set_points import ramp
+from sim_bridge.shift import add_shift_option, load_shift, read_shift, shift_names
 from sim_bridge.tasks.registry import TASKS, task_by_name
-from sim_bridge.tasks.task import Outcome
+from sim_bridge.tasks.task import Outcome, Task
 from sim_bridge.world import World
 
 EXPERT_STREAM = 1
@@ -24,12 +25,13 @@ EXPERT_STREAM = 1
 
 @dataclass(frozen=True)
 class ExpertEpisode:
-    """One episode to run: which task and seed, whether the expert knows, and the noise on its arm actions (rad)."""
+    """One episode to run: which task, seed and shift, whether the expert knows, and the noise on its arm actions (rad)."""
 
     task: str
     seed: int
     knows: bool
     noise_rad: float = 0.0
+    shift: str = ""
 
 
 def run_expert(episode: ExpertEpisode, world: World) -> Outcome:
@@ -54,34 +56,48 @@ def run_experts(episodes: list[ExpertEpisode], workers: int) -> Iterator[Outcome
 
 
 @functools.cache
-def _world(task: str) -> World:
-    return World(task_by_name(task), [])
+def _world(task: str, shift: str) -> World:
+    return World(task_by_name(task, load_shift(shift, task)), [])
 
 
 def _run_one(episode: ExpertEpisode) -> Outcome:
-    return run_expert(episode, _world(episode.task))
+    return run_expert(episode, _world(episode.task, episode.shift))
 
 
 def main() -> int:
     arguments = _parse()
     if arguments.episodes < 1:
         raise ConfigurationError(f"--episodes {arguments.episodes}: ask for at least 1")
-    tasks = [task_by_name(name) for name in (TASKS if arguments.task == "all" else [arguments.task])]
-    rows = [("task", "memory", "expert", "success", "chance")]
-    for task in tasks:
+    rows = [("task", "shift", "memory", "expert", "success", "chance")]
+    for shift, task in _worlds(arguments.task, arguments.shift):
         for knows in (True, False) if task.chance < 1.0 else (True,):
-            rate = _measure(task.name, knows, arguments)
-            rows.append((task.name, task.memory, "knows" if knows else "guesses", rate, f"{100 * task.chance:.0f} %"))
+            rate = _measure(task.name, shift, knows, arguments)
+            expert = "knows" if knows else "guesses"
+            rows.append((task.name, shift or "-", task.memory, expert, rate, f"{100 * task.chance:.0f} %"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
-def _measure(task: str, knows: bool, arguments: argparse.Namespace) -> str:
+def _worlds(task: str, shift: str) -> list[tuple[str, Task]]:
+    """(shift, task) for each that is asked for; "all" shifts are those that change something of the task."""
+    names = list(TASKS) if task == "all" else [task]
+    if shift != "all":
+        return [(shift, task_by_name(name, load_shift(shift, name))) for name in names]
+    known = [(each, read_shift(each)) for each in shift_names()]
+    return [
+        (each, task_by_name(name, load_shift(each, name)))
+        for name in names
+        for each, file in known
+        if file.concerns(name)
+    ]
+
+
+def _measure(task: str, shift: str, knows: bool, arguments: argparse.Namespace) -> str:
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
-    episodes = [ExpertEpisode(task, seed, knows, arguments.noise) for seed in seeds]
-    label = f"{task}, {'knows' if knows else 'guesses'}"
+    episodes = [ExpertEpisode(task, seed, knows, arguments.noise, shift) for seed in seeds]
+    label = ", ".join(filter(None, (task, shift, "knows" if knows else "guesses")))
     outcomes = list(tqdm(run_experts(episodes, arguments.workers), total=len(episodes), desc=label, unit="episode"))
     return str(success_rate(sum(outcome.success for outcome in outcomes), len(outcomes)))
 
@@ -93,6 +109,7 @@ def _parse() -> argparse.Namespace:
         epilog="example: python -m sim_bridge.check_experts --task all --episodes 200",
     )
     parser.add_argument("--task", default="all", help="task name, as in config/tasks, or all (default)")
+    add_shift_option(parser, or_all=True)
     parser.add_argument("--episodes", type=int, default=200, help="number of episodes, one per seed (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1); results do not depend on it")

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from policy_server.runtime.command import run_command
+from policy_server.runtime.configuration import to_plain
 from policy_server.runtime.recording import (
     DATASET_SCHEMA,
     CameraShape,
@@ -25,6 +26,7 @@ from ros_nodes.franka.settings import load_guard_settings
 from sim_bridge.arm import GuardedArm
 from sim_bridge.demonstration import DemonstrationConfig, demonstrate
 from sim_bridge.fr3 import COMMAND_JOINTS
+from sim_bridge.shift import add_shift_option
 from sim_bridge.task_config import TaskConfig, load_task_config
 from sim_bridge.tasks.registry import task_by_name
 from sim_bridge.world import World
@@ -37,7 +39,7 @@ NOISE_RAD = {"stable": DemonstrationConfig.noise_rad, "unstable": DemonstrationC
 class CollectConfig:
     """A collection: ``episodes`` demonstrations of seeds from ``seed`` on, of which the successful ones are kept.
 
-    Features are always recorded, ``images`` of the task's cameras only when they are asked for.
+    Features are always recorded, ``images`` of the task's cameras only when they are asked for. ``shift``: name of one, or empty.
     """
 
     task: str
@@ -47,11 +49,12 @@ class CollectConfig:
     workers: int
     demonstration: DemonstrationConfig
     images: bool = True
+    shift: str = ""
 
 
 def task_config(config: CollectConfig) -> TaskConfig:
     """The task with the cameras that this collection records."""
-    task = load_task_config(config.task)
+    task = load_task_config(config.task, shift=config.shift)
     return task if config.images else dataclasses.replace(task, cameras=())
 
 
@@ -76,7 +79,8 @@ def episode_name(seed: int) -> str:
 def dataset_info(task: TaskConfig) -> DatasetInfo:
     cameras = tuple(CameraShape(camera.name, camera.height, camera.width) for camera in task.cameras)
     names = task_by_name(task.task).feature_names
-    return DatasetInfo(DATASET_SCHEMA, task.task, task.rate_hz, cameras, COMMAND_JOINTS, COMMAND_JOINTS, names)
+    shift = to_plain(task.shift) if task.shift.name else {}
+    return DatasetInfo(DATASET_SCHEMA, task.task, task.rate_hz, cameras, COMMAND_JOINTS, COMMAND_JOINTS, names, shift)
 
 
 def _run(config: CollectConfig, seeds: list[int]) -> Iterator[bool]:
@@ -94,7 +98,7 @@ class _Worker:
     def __init__(self, config: CollectConfig) -> None:
         self._config = config
         self._task = task_config(config)
-        self._world = World(task_by_name(config.task), self._task.cameras)
+        self._world = World(self._task.new_task(), self._task.cameras)
         self._arm = GuardedArm(load_guard_settings(resource("config/arm.yaml")))
 
     def collect(self, seed: int) -> bool:
@@ -127,8 +131,7 @@ def _collect_one(seed: int) -> bool:
 
 def main() -> int:
     arguments = _parse()
-    name = arguments.task if arguments.images else f"{arguments.task}_features"
-    output = arguments.output or Path("data") / name
+    output = arguments.output or Path("data") / default_name(arguments.task, arguments.shift, arguments.images)
     config = CollectConfig(
         arguments.task,
         output,
@@ -137,12 +140,19 @@ def main() -> int:
         arguments.workers,
         DemonstrationConfig(_noise_rad(arguments)),
         arguments.images,
+        arguments.shift,
     )
     failed = collect(config)
+    what = f"{arguments.task}, {arguments.shift}," if arguments.shift else arguments.task
     print(
-        f"{len(list_episodes(output))} demonstrations of {arguments.task} are in {output} ({failed} failed now and were not kept)"
+        f"{len(list_episodes(output))} demonstrations of {what} are in {output} ({failed} failed now and were not kept)"
     )
     return 0
+
+
+def default_name(task: str, shift: str, images: bool) -> str:
+    """Name of a dataset's folder."""
+    return "_".join(part for part in (task, shift, "" if images else "features") if part)
 
 
 def _noise_rad(arguments: argparse.Namespace) -> float:
@@ -161,8 +171,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=500, help="demonstrations, one per seed (default 500)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="first seed; evaluation seeds lie below 1000000")
     parser.add_argument(
-        "--output", type=Path, help="dataset folder (default data/<task>, without images data/<task>_features)"
+        "--output",
+        type=Path,
+        help="dataset folder (default data/<task>, with a shift data/<task>_<shift>, without images data/<task>_features)",
     )
+    add_shift_option(parser)
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument(
         "--noise-rad",

@@ -14,7 +14,6 @@ from sim_bridge.episode import EpisodeResult
 from sim_bridge.fr3 import COMMAND_JOINTS
 from sim_bridge.run_files import VIDEO_FILE, EpisodeTrace, VideoWriter, append_result
 from sim_bridge.task_config import TaskConfig
-from sim_bridge.tasks.registry import task_by_name
 from sim_bridge.tasks.task import PHYSICS_STEP_NS, STEPS_PER_TICK
 from sim_bridge.trajectory_controller import TrajectoryError
 from sim_bridge.world import World
@@ -49,7 +48,7 @@ class RunConfig:
 def conduct(bridge: "BridgeNode", config: RunConfig) -> None:
     """Run every seed's episode. Raises GraphTimeoutError when the graph stops answering."""
     task = config.task
-    world = World(task_by_name(task.task), [*task.cameras, task.video])
+    world = World(task.new_task(), [*task.cameras, task.video])
     video = (
         VideoWriter(config.output / VIDEO_FILE, task.video.height, task.video.width, task.rate_hz)
         if config.video

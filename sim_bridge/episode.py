@@ -15,7 +15,6 @@ from policy_server.runtime.observation import ObservationAssembler
 from ros_nodes.franka.settings import GuardSettings
 from sim_bridge.arm import GuardedArm
 from sim_bridge.task_config import TaskConfig
-from sim_bridge.tasks.registry import task_by_name
 from sim_bridge.world import World
 
 _GAP_TICKS = 5
@@ -115,7 +114,7 @@ def check_bundle_fits(bundle: Bundle, task: TaskConfig) -> None:
                 f"bundle '{bundle.path}' needs camera '{camera.name}' {wanted[0]}x{wanted[1]}; the task has {has}: "
                 f"change config/tasks/{task.task}.yaml or choose another bundle"
             )
-    stated = task_by_name(task.task).feature_names
+    stated = task.new_task().feature_names
     unknown = [name for name in spec.features if name not in stated]
     if unknown:
         raise BundleError(
@@ -126,4 +125,4 @@ def check_bundle_fits(bundle: Bundle, task: TaskConfig) -> None:
 
 def world_for(bundle: Bundle, task: TaskConfig) -> World:
     """A world of the task as the bundle sees it: one without cameras draws no pictures and needs no OpenGL."""
-    return World(task_by_name(task.task), task.cameras if bundle.spec.cameras else ())
+    return World(task.new_task(), task.cameras if bundle.spec.cameras else ())

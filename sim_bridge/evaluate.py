@@ -16,17 +16,22 @@ from tqdm import tqdm
 from policy_server.runtime.actor import Schedule, schedule_of
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
+from policy_server.runtime.configuration import to_plain
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.resources import resource
 from ros_nodes.franka.settings import load_guard_settings
 from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, check_bundle_fits, world_for
 from sim_bridge.intervals import success_rate
-from sim_bridge.task_config import load_task_config
+from sim_bridge.shift import add_shift_option
+from sim_bridge.task_config import TaskConfig, load_task_config
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """An evaluation on seeds ``seed`` to ``seed + episodes - 1``; the same seeds make two bundles comparable in pairs."""
+    """An evaluation on seeds ``seed`` to ``seed + episodes - 1``; the same seeds make two bundles comparable in pairs.
+
+    ``shift``: name of one, or empty.
+    """
 
     bundle: Path
     task: str
@@ -34,6 +39,12 @@ class EvaluateConfig:
     seed: int
     workers: int
     engine: EngineConfig
+    shift: str = ""
+
+    @property
+    def task_config(self) -> TaskConfig:
+        """The task with its shift. Raises as ``load_task_config``."""
+        return load_task_config(self.task, shift=self.shift)
 
     @property
     def seeds(self) -> range:
@@ -47,7 +58,7 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> Iterator[EpisodeResult]:
     """Run the episodes in lockstep in this process or in several; results come in the order of the seeds."""
     bundle = load_bundle(config.bundle)
-    check_bundle_fits(bundle, load_task_config(config.task))
+    check_bundle_fits(bundle, config.task_config)
     config.schedule(bundle)  # refused here, before a pool of workers would fail again and again
     if config.workers == 1:
         _start_worker(config)
@@ -75,13 +86,14 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
             threads=config.engine.threads,
             replan_every_ticks=schedule.replan_every_ticks,
             candidates=schedule.candidates,
+            shift=config.shift,
         )
         yield from run_graph(options).results
 
 
 class _Worker:
     def __init__(self, config: EvaluateConfig) -> None:
-        task = load_task_config(config.task)
+        task = config.task_config
         bundle = load_bundle(config.bundle)
         self.world = world_for(bundle, task)
         guard = load_guard_settings(resource("config/arm.yaml"))
@@ -111,17 +123,23 @@ def main() -> int:
         arguments.provider, replan_every_ticks=arguments.replan_every_ticks, candidates=arguments.candidates
     )
     config = EvaluateConfig(
-        arguments.bundle, arguments.task, arguments.episodes, arguments.seed, arguments.workers, engine
+        arguments.bundle,
+        arguments.task,
+        arguments.episodes,
+        arguments.seed,
+        arguments.workers,
+        engine,
+        arguments.shift,
     )
     run = evaluate_through_graph if arguments.graph else evaluate
     results: list[EpisodeResult] = []
-    with tqdm(total=config.episodes, desc=config.task, unit="episode") as bar:
+    with tqdm(total=config.episodes, desc=" ".join(filter(None, (config.task, config.shift))), unit="episode") as bar:
         for result in run(config):
             results.append(result)
             bar.set_postfix(success=f"{sum(r.success for r in results)}/{len(results)}", refresh=False)
             bar.update()
     rate = success_rate(sum(result.success for result in results), len(results))
-    print(f"{config.task}: {rate}")
+    print(f"{config.task}{f', {config.shift}' if config.shift else ''}: {rate}")
     if arguments.json:
         _write_json(arguments.json, config, results)
         print(f"results are in {arguments.json}")
@@ -135,6 +153,7 @@ def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]
         "bundle": str(config.bundle),
         "bundle_hash": bundle.hash,
         "task": config.task,
+        "shift": to_plain(config.task_config.shift) if config.shift else {},
         "seed": config.seed,
         **dataclasses.asdict(config.schedule(bundle)),
         **dataclasses.asdict(rate),
@@ -152,6 +171,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--task", required=True, help="task name, as in config/tasks")
+    add_shift_option(parser)
     parser.add_argument("--episodes", type=int, default=100, help="number of episodes, one per seed (default 100)")
     parser.add_argument(
         "--seed", type=int, default=0, help="first seed (default 0; training uses seeds from 1000000 on)"

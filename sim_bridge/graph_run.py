@@ -1,7 +1,5 @@
 """Runs episodes through the real ROS 2 graph: starts the processes, shows the episodes, reads what they left."""
 
-import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +9,8 @@ from ros_nodes.bundle_checks import check_topics_carry
 from ros_nodes.graph import SimOptions, sim_graph
 from ros_nodes.start import EXIT_INTERRUPTED, run
 from sim_bridge.episode import EpisodeResult
+from sim_bridge.graph_output import shown_and_logged
 from sim_bridge.run_files import read_results
-
-_EPISODE_LINE = re.compile(r"^episode \d+/\d+ ")
-_NOTICE = re.compile(r"\[(WARN|ERROR|FATAL)\]")
 
 
 class GraphRunError(PolicyError):
@@ -40,16 +36,7 @@ def run_graph(options: SimOptions, *, show: bool = True) -> GraphRun:
     check_topics_carry(load_bundle(options.bundle))
     folder = Path(options.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "graph.log").open("w", encoding="utf-8") as log:
-
-        def on_line(node: str, line: str) -> None:
-            log.write(f"[{node}] {line}\n")
-            log.flush()
-            if show and _EPISODE_LINE.match(line):
-                print(line, flush=True)
-            elif show and _NOTICE.search(line):
-                print(f"[{node}] {line}", file=sys.stderr, flush=True)
-
+    with shown_and_logged(folder / "graph.log", show=show) as on_line:
         outcome = run(sim_graph(options), on_line)
     if outcome.status == EXIT_INTERRUPTED:
         raise KeyboardInterrupt

@@ -59,7 +59,9 @@ def is_reachable(position_m: NDArray[np.float64]) -> bool:
 class HandGoals:
     """Joint goals for hand poses, remembered, since an expert asks for the same pose at each tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, table_m: float = 0.0) -> None:
+        """``table_m``: height of the table's frame, in which poses are given, above the arm's base."""
+        self._above_base_m = np.array([0.0, 0.0, table_m])
         self._kinematics = InverseKinematics()
         self._known: dict[tuple[float, ...], NDArray[np.float64]] = {}
 
@@ -73,5 +75,5 @@ class HandGoals:
         if key not in self._known:
             if len(self._known) >= REMEMBERED_GOALS:
                 self._known.clear()
-            self._known[key] = self._kinematics.solve(position_m, yaw_rad)
+            self._known[key] = self._kinematics.solve(position_m + self._above_base_m, yaw_rad)
         return np.append(self._known[key], finger_m)

@@ -17,6 +17,7 @@ from sim_bridge.intervals import success_rate
 from sim_bridge.latency import latency_table, read_ticks, stage_latencies
 from sim_bridge.run_files import VIDEO_FILE
 from sim_bridge.run_plots import CONTEXT_FILE, FILMSTRIP_FILE, JOINTS_FILE, draw_filmstrip, plot_context, plot_joints
+from sim_bridge.shift import add_shift_option
 from sim_bridge.task_config import load_task_config
 
 SUMMARY_FILE = "summary.json"
@@ -65,7 +66,7 @@ def report(run: GraphRun, options: SimOptions, proprioception: int) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> SimOptions:
-    load_task_config(arguments.task)
+    load_task_config(arguments.task, shift=arguments.shift)
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return SimOptions(
         bundle=str(arguments.bundle or _shipped_bundle(arguments.task)),
@@ -78,6 +79,7 @@ def _options(arguments: argparse.Namespace) -> SimOptions:
         threads=arguments.threads,
         candidates=arguments.candidates,
         domain_id=arguments.domain_id,
+        shift=arguments.shift,
     )
 
 
@@ -100,6 +102,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--bundle", type=Path, help="folder of the policy's bundle (default: the one that ships for the task)"
     )
+    add_shift_option(parser)
     parser.add_argument("--episodes", type=int, default=5, help="number of episodes (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default 0)")
     parser.add_argument(

@@ -10,15 +10,24 @@ from sim_bridge.gl_backend import mujoco
 
 @dataclass(frozen=True)
 class Simulation:
-    """One compiled model with its state. ``data`` changes as the world advances; positions are in the base frame, m."""
+    """One compiled model with its state. ``data`` changes as the world advances.
+
+    Positions are in the table's frame, m: that of the arm's base, with its origin at the height of the table's top. The two are
+    the same unless a shift moves the table: then the arm's foot stands at -``table_m``.
+    """
 
     model: mujoco.MjModel
     data: mujoco.MjData
     tcp_site: int
+    table_m: float = 0.0
 
     def hand_position(self) -> NDArray[np.float64]:
         """Tool centre point, float64 (3,)."""
         return self.data.site_xpos[self.tcp_site].copy()
+
+    def in_base(self, positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions (..., 3) of the table's frame in the frame of the arm's base."""
+        return positions_m + np.array([0.0, 0.0, self.table_m])
 
     def geom_id(self, name: str) -> int:
         return int(self.model.geom(name).id)
@@ -38,5 +47,5 @@ class Simulation:
         self.data.joint(joint).qvel = 0.0
 
 
-def simulation_of(model: mujoco.MjModel) -> Simulation:
-    return Simulation(model, mujoco.MjData(model), int(model.site("tcp").id))
+def simulation_of(model: mujoco.MjModel, table_m: float = 0.0) -> Simulation:
+    return Simulation(model, mujoco.MjData(model), int(model.site("tcp").id), table_m)

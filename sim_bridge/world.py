@@ -30,16 +30,16 @@ class World:
     """The arm, the table, the task's objects and the cameras.
 
     Joints are in the order of ``joint_names``: seven arm joints (rad), two fingers (m). Set-points have eight columns:
-    the arm joints and the finger position. Positions are in the frame of the arm's base. Not thread-safe; pictures
-    must be drawn in the thread that made the world.
+    the arm joints and the finger position. Positions are in the table's frame (see ``Simulation``), features in that of the arm's
+    base. Not thread-safe; pictures must be drawn in the thread that made the world.
     """
 
     def __init__(self, task: Task, cameras: Sequence[CameraView]) -> None:
         """Builds the world and starts an episode with seed 0. Raises ``ConfigurationError`` for an unknown camera."""
-        spec = base_spec(cameras)
+        spec = base_spec(cameras, task.shift)
         task.build(spec)
         self.task = task
-        self.simulation = simulation_of(spec.compile())
+        self.simulation = simulation_of(spec.compile(), task.shift.table_m)
         self.joint_names = JOINT_NAMES
         self._renderer = Renderer(self.simulation.model, cameras) if cameras else None
         self._gain_ratio_s = _velocity_gain_over_position_gain(self.simulation.model)

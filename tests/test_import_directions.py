@@ -38,7 +38,7 @@ TORCH = ("torch", "torchvision", "peft", "onnxscript")
 LEARNING = tuple(
     f"policy_server.{name}"
     for name in (
-        *("model", "training", "train", "train_stages", "muon", "lora", "export"),
+        *("model", "training", "train", "train_stages", "finetune", "muon", "lora", "export"),
         *("sweep", "ladder", "comparison", "compare_optimizers"),
     )
 )

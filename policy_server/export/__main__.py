@@ -22,10 +22,11 @@ def main() -> int:
     policy = DiffusionPolicy(spec, checkpoint.config.model)
     policy.load_state_dict(checkpoint.average)
     training = {"steps": checkpoint.step, "config": configuration.to_plain(checkpoint.config)}
-    parity = write_bundle(policy, spec, arguments.output, training)
+    parity = write_bundle(policy, spec, arguments.output, training, adaptable=not arguments.without_adapters)
     size_mb = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
     embedding = f"embedding {parity.embedding:.1e}, " if spec.cameras else ""
-    print(f"parity with torch: {embedding}chunk {parity.chunk:.1e}")
+    adapted = "" if arguments.without_adapters else f", chunk with an adapter {parity.adapted_chunk:.1e}"
+    print(f"parity with torch: {embedding}chunk {parity.chunk:.1e}{adapted}")
     print(f"bundle of step {checkpoint.step} ({size_mb:.1f} MB) is in {arguments.output}")
     return 0
 
@@ -78,6 +79,11 @@ def _parse() -> argparse.Namespace:
         type=int,
         default=1,
         help="chunks drawn per sample, of which the one that agrees best with the executed past is taken (default 1: no choice)",
+    )
+    parser.add_argument(
+        "--without-adapters",
+        action="store_true",
+        help="a denoiser that takes no adapters at run time: loads a little faster and answers the same",
     )
     return parser.parse_args()
 

@@ -4,14 +4,15 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from policy_server.export.adaptable import Adaptation, names_of, weight_shapes
+from policy_server.export.joining import join
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.manifest import PolicySpec
 
@@ -28,27 +29,43 @@ class _EncoderGraph(nn.Module):
 
 
 class _ProjectGraph(nn.Module):
-    """Context → what its actions are measured from, then the denoiser's memory."""
+    """Context, changes of some layers → what its actions are measured from, then the denoiser's memory."""
 
-    def __init__(self, policy: DiffusionPolicy) -> None:
+    def __init__(self, policy: DiffusionPolicy, adaptation: Adaptation, changed: Sequence[str]) -> None:
         super().__init__()
         self.policy = policy
+        self.adaptation = adaptation
+        self.changed = changed
 
-    def forward(self, context: Tensor) -> list[Tensor]:
+    def forward(self, context: Tensor, *changes: Tensor) -> list[Tensor]:
+        self.adaptation.take(self.changed, changes)
         return [self.policy.anchor(context), *self.policy.project(context)]
 
 
 class _StepGraph(nn.Module):
-    """One denoising step: noisy chunks, index of the step, memory → less noisy chunks."""
+    """One denoising step: noisy chunks, index of the step, memory, changes of some layers → less noisy chunks."""
 
-    def __init__(self, policy: DiffusionPolicy) -> None:
+    def __init__(self, policy: DiffusionPolicy, adaptation: Adaptation, changed: Sequence[str]) -> None:
         super().__init__()
         self.policy = policy
+        self.adaptation = adaptation
+        self.changed = changed
 
-    def forward(self, noisy: Tensor, index: Tensor, *memory: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, index: Tensor, *memory_and_changes: Tensor) -> Tensor:
+        parts = len(memory_and_changes) - 2 * len(self.changed)
+        memory, changes = memory_and_changes[:parts], memory_and_changes[parts:]
+        self.adaptation.take(self.changed, changes)
         diffusion = self.policy.diffusion
         predicted = self.policy.predict(noisy, diffusion.sampling_steps[index], memory)
         return diffusion.update(noisy, predicted, index)
+
+
+@dataclass(frozen=True)
+class DenoiserGraph:
+    """The graph, and the layers that take an adapter in it: path of the module in the policy → shape of its weight."""
+
+    model: onnx.ModelProto
+    adaptable: dict[str, tuple[int, ...]]
 
 
 def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) -> onnx.ModelProto:
@@ -64,29 +81,54 @@ def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) ->
     )
 
 
-def export_denoiser(policy: DiffusionPolicy, spec: PolicySpec) -> onnx.ModelProto:
+def export_denoiser(policy: DiffusionPolicy, spec: PolicySpec, *, adaptable: bool = True) -> DenoiserGraph:
     """Denoiser graph: projection of the context, an ONNX Loop over the denoising steps, scaling.
 
     One context (1, T, D) and the noise of any number N of candidates (N, H, A) → actions (N, H, A). T is free where the network
-    reads any number of observations, else it is the spec's.
+    reads any number of observations, else it is the spec's. ``adaptable``: every linear layer and Conv1d takes an adapter, see
+    ``runtime/adapter_inputs.py``.
     """
     context = torch.zeros(1, 5 if policy.denoiser.any_length else spec.history.length, spec.row_width)
     length = {1: torch.export.Dim("length", min=2)} if policy.denoiser.any_length else None
     noise = torch.zeros(3, spec.action.horizon, len(spec.action.joints))
-    with torch.no_grad():
-        memory = policy.project(context)
-    names = [f"memory_{i}" for i in range(len(memory))]
-    project = _export(_ProjectGraph(policy), (context,), ["context"], ["anchor", *names], (length,))
-    # A step reads the memory by products and sums alone, so it need not be traced for any length; tests hold this.
-    step = _export(
-        _StepGraph(policy),
-        (noise, torch.zeros(1, dtype=torch.int64), *memory),
-        ["noisy", "index", *names],
-        ["next"],
-        ({0: torch.export.Dim("candidates")}, None, tuple({} for _ in memory)),
+    index = torch.zeros(1, dtype=torch.int64)
+    adaptation = Adaptation(policy)
+    with torch.no_grad(), adaptation.hooked():
+        with adaptation.noting_use() as in_projection:
+            memory = policy.project(context)
+        with adaptation.noting_use() as in_step:
+            policy.predict(noise, policy.diffusion.sampling_steps[index], memory)
+        if not adaptable:
+            in_projection, in_step = [], []
+        names = [f"memory_{i}" for i in range(len(memory))]
+        project = _export(
+            _ProjectGraph(policy, adaptation, in_projection),
+            (context, *adaptation.examples(in_projection)),
+            ["context", *names_of(in_projection)],
+            ["anchor", *names],
+            (length, tuple({} for _ in names_of(in_projection))) if in_projection else (length,),
+        )
+        # A step reads the memory by products and sums alone, so it need not be traced for any length, nor the changes for any
+        # rank; tests hold this.
+        step = _export(
+            _StepGraph(policy, adaptation, in_step),
+            (noise, index, *memory, *adaptation.examples(in_step)),
+            ["noisy", "index", *names, *names_of(in_step)],
+            ["next"],
+            ({0: torch.export.Dim("candidates")}, None, tuple({} for _ in [*names, *names_of(in_step)])),
+        )
+    shapes = weight_shapes(policy, list(dict.fromkeys([*in_projection, *in_step])))
+    model = join(
+        project,
+        step,
+        context_shape=[1, "length" if length else spec.history.length, spec.row_width],
+        chunk_shape=["candidates", *noise.shape[1:]],
+        sampling_steps=len(policy.diffusion.sampling_steps),
+        half_range=policy.scaling.action_half_range.numpy(),
+        middle=policy.scaling.action_middle.numpy(),
+        adaptable=shapes,
     )
-    context_shape = [1, "length" if length else spec.history.length, spec.row_width]
-    return _join(project, step, policy, context_shape, ["candidates", *noise.shape[1:]])
+    return DenoiserGraph(model, shapes)
 
 
 def _export(
@@ -133,78 +175,3 @@ def _without_chatter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _join(
-    project: onnx.ModelProto,
-    step: onnx.ModelProto,
-    policy: DiffusionPolicy,
-    context_shape: Sequence[int | str],
-    chunk_shape: Sequence[int | str],
-) -> onnx.ModelProto:
-    """One graph: projection, loop whose body is the step (it reads the memory from outside), then scaling."""
-    shared = {item.name for item in project.graph.output}
-    _prefix_names(project.graph, "project/", keep={"context"} | shared)
-    _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | shared)
-    scaling = policy.scaling
-    constants = {
-        "steps": np.array(len(policy.diffusion.sampling_steps), np.int64),
-        "go_on": np.array(True),
-        "one_element": np.array([1], np.int64),
-        "half_range": scaling.action_half_range.numpy(),
-        "middle": scaling.action_middle.numpy(),
-    }
-    graph = helper.make_graph(
-        [
-            *project.graph.node,
-            helper.make_node("Loop", ["steps", "go_on", "noise"], ["scaled"], body=_loop_body(step.graph, chunk_shape)),
-            helper.make_node("Mul", ["scaled", "half_range"], ["ranged"]),
-            helper.make_node("Add", ["ranged", "middle"], ["from_anchor"]),
-            helper.make_node("Add", ["from_anchor", "anchor"], ["actions"]),
-        ],
-        "denoiser",
-        [_floats("context", context_shape), _floats("noise", chunk_shape)],
-        [_floats("actions", chunk_shape)],
-        [
-            *project.graph.initializer,
-            *step.graph.initializer,
-            *(numpy_helper.from_array(value, name) for name, value in constants.items()),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=project.ir_version)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _loop_body(step: onnx.GraphProto, chunk_shape: Sequence[int | str]) -> onnx.GraphProto:
-    """The loop's body: iteration number, whether to go on, noisy chunks → whether to go on, next chunks."""
-    return helper.make_graph(
-        [
-            helper.make_node("Reshape", ["iteration", "one_element"], ["index"]),
-            helper.make_node("Identity", ["go_on_in"], ["go_on_out"]),
-            *step.node,
-        ],
-        "denoising_step",
-        [
-            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on_in", TensorProto.BOOL, []),
-            _floats("noisy", chunk_shape),
-        ],
-        [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []), _floats("next", chunk_shape)],
-    )
-
-
-def _floats(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
-
-
-def _prefix_names(graph: onnx.GraphProto, prefix: str, keep: set[str]) -> None:
-    def renamed(name: str) -> str:
-        return name if not name or name in keep else prefix + name
-
-    for node in graph.node:
-        node.name = prefix + node.name
-        node.input[:] = [renamed(name) for name in node.input]
-        node.output[:] = [renamed(name) for name in node.output]
-    for initializer in graph.initializer:
-        initializer.name = renamed(initializer.name)

@@ -1,12 +1,15 @@
 """Does the bundle answer what torch answers? Compared over the whole path: pixels → embedding → sampled chunk."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from policy_server.export.adaptable import adaptable_layers
 from policy_server.model.policy import DiffusionPolicy
+from policy_server.runtime.adapter import Adapter
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.engine import Denoiser, Encoder
 from policy_server.runtime.errors import PolicyError
@@ -14,6 +17,7 @@ from policy_server.runtime.manifest import PolicySpec
 from policy_server.runtime.preprocessing import preprocess
 
 TOLERANCE = 1e-4
+_RANK = 2  # of the adapter by which the inputs for adapters are checked
 
 
 class ParityError(PolicyError):
@@ -22,10 +26,11 @@ class ParityError(PolicyError):
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute differences: embedding (unit scale) and chunk (rad, m)."""
+    """Largest absolute differences: embedding (unit scale), chunk (rad, m), and chunk with an adapter against merged weights."""
 
     embedding: float
     chunk: float
+    adapted_chunk: float = 0.0
 
 
 def measure_parity(
@@ -46,7 +51,42 @@ def measure_parity(
         with torch.no_grad():
             expected = policy.sample(torch.from_numpy(context)[None], torch.from_numpy(noise)).numpy()
         chunk_error = max(chunk_error, float(np.abs(denoiser.sample_many(context, noise) - expected).max()))
-    return Parity(embedding_error, chunk_error)
+    adapted_error = _adapted_error(policy, bundle.spec, denoiser, _random_adapter(bundle, generator), generator)
+    return Parity(embedding_error, chunk_error, adapted_error)
+
+
+def _random_adapter(bundle: Bundle, generator: np.random.Generator) -> Adapter | None:
+    """An adapter of every layer that takes one, which changes each layer's output by about a tenth of its unit."""
+    layers = {}
+    for path, (out, *fan_in) in bundle.manifest.adaptable.items():
+        down = generator.standard_normal((_RANK, *fan_in)) / np.sqrt(np.prod(fan_in))
+        up = 0.1 / np.sqrt(_RANK) * generator.standard_normal((out, _RANK, *(1 for _ in fan_in[1:])))
+        layers[path] = (down.astype(np.float32), up.astype(np.float32))
+    return Adapter("parity", bundle.hash, _RANK, float(_RANK), layers) if layers else None
+
+
+def _adapted_error(
+    policy: DiffusionPolicy,
+    spec: PolicySpec,
+    denoiser: Denoiser,
+    adapter: Adapter | None,
+    generator: np.random.Generator,
+) -> float:
+    """Largest difference between the bundle with an adapter and torch with the adapter merged into the weights."""
+    if adapter is None:
+        return 0.0
+    merged = copy.deepcopy(policy)
+    layers = adaptable_layers(merged)
+    with torch.no_grad():
+        for path in adapter.layers:
+            layers[path].weight += torch.from_numpy(adapter.change_of(path))
+    denoiser.load(adapter)
+    denoiser.activate(adapter.name)
+    context = _random_context(policy, spec, generator)
+    noise = generator.standard_normal((1, *denoiser.chunk_shape)).astype(np.float32)
+    with torch.no_grad():
+        expected = merged.sample(torch.from_numpy(context)[None], torch.from_numpy(noise)).numpy()
+    return float(np.abs(denoiser.sample_many(context, noise) - expected).max())
 
 
 def _random_context(policy: DiffusionPolicy, spec: PolicySpec, generator: np.random.Generator) -> NDArray[np.float32]:
@@ -75,8 +115,8 @@ def _encode_both(
 
 def check_parity(parity: Parity) -> None:
     """Raises ParityError when a difference exceeds 1e-4."""
-    if max(parity.embedding, parity.chunk) > TOLERANCE:
+    if max(parity.embedding, parity.chunk, parity.adapted_chunk) > TOLERANCE:
         raise ParityError(
-            f"bundle and torch differ by {parity.embedding:.1e} (embedding) and {parity.chunk:.1e} (chunk), at most {TOLERANCE:.0e} "
-            "is allowed: the export is wrong, do not use this bundle"
+            f"bundle and torch differ by {parity.embedding:.1e} (embedding), {parity.chunk:.1e} (chunk) and {parity.adapted_chunk:.1e} "
+            f"(chunk with an adapter), at most {TOLERANCE:.0e} is allowed: the export is wrong, do not use this bundle"
         )

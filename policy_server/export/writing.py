@@ -16,8 +16,12 @@ from policy_server.runtime.manifest import PolicySpec
 from policy_server.runtime.verification import check_candidates
 
 
-def write_bundle(policy: DiffusionPolicy, spec: PolicySpec, folder: Path, training: dict[str, Any]) -> Parity:
+def write_bundle(
+    policy: DiffusionPolicy, spec: PolicySpec, folder: Path, training: dict[str, Any], *, adaptable: bool = True
+) -> Parity:
     """Export the graphs (no encoder for a policy without cameras) and the manifest, check parity, and only then put the folder in place.
+
+    ``adaptable``: the denoiser takes adapters at run time; without one it answers and costs the same either way.
 
     Raises:
         ParityError: the exported graphs do not answer what torch answers; nothing is left in ``folder``.
@@ -32,8 +36,9 @@ def write_bundle(policy: DiffusionPolicy, spec: PolicySpec, folder: Path, traini
     if spec.cameras:
         sizes = [(camera.height, camera.width) for camera in spec.cameras]
         onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
-    onnx.save(export_denoiser(policy, spec), partial / DENOISER_FILE)
-    write_manifest(partial, spec, training)
+    denoiser = export_denoiser(policy, spec, adaptable=adaptable)
+    onnx.save(denoiser.model, partial / DENOISER_FILE)
+    write_manifest(partial, spec, training, denoiser.adaptable)
     parity = measure_parity(policy, load_bundle(partial))
     check_parity(parity)
     shutil.rmtree(folder, ignore_errors=True)

@@ -47,6 +47,8 @@ class Actor:
 
     A fresh chunk is the best of ``candidates``, by what was executed before (``verification.py``); with nothing executed yet a
     single one is drawn. Both numbers are the bundle's where they are None, and raise as ``schedule_of`` does.
+
+    Adapters are loaded into and activated on ``denoiser``, from any thread; a change takes effect with the next fresh chunk.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Actor:
         self.schedule = schedule_of(bundle.spec, replan_every_ticks, candidates)
         self._scales = np.array(bundle.spec.verification.scales, np.float32)
         self._executed = ExecutedActions(bundle.spec.period_ns, bundle.spec.action.past_steps)
-        self._denoiser = Denoiser(bundle, provider=provider, threads=threads, candidates=self.schedule.candidates)
+        self.denoiser = Denoiser(bundle, provider=provider, threads=threads, candidates=self.schedule.candidates)
         self._noise_seed = noise_seed
         self.last_network_ns = 0
         self.clear()
@@ -104,7 +106,7 @@ class Actor:
         executed = self._executed.before(context.stamp_ns)
         noise = self._draw_candidates(self.schedule.candidates if len(executed) else 1)
         start_ns = time.perf_counter_ns()
-        candidates = self._denoiser.sample_many(context.rows, noise)
+        candidates = self.denoiser.sample_many(context.rows, noise)
         self.last_network_ns = time.perf_counter_ns() - start_ns
         self._samples_drawn += 1
         self.last_verification = (
@@ -114,7 +116,7 @@ class Actor:
         return ActionChunk(context.stamp_ns, self._spec.period_ns, action.joints, chosen[action.past_steps :])
 
     def _draw_candidates(self, count: int) -> NDArray[np.float32]:
-        shape = self._denoiser.chunk_shape
+        shape = self.denoiser.chunk_shape
         return np.stack(
             [draw_noise(self._noise_seed, self._samples_drawn, shape, candidate) for candidate in range(count)]
         )

@@ -5,6 +5,7 @@ It is refused when anything does not fit.
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,17 @@ def load_bundle(path: str | Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def write_manifest(folder: Path, policy: PolicySpec, training: dict[str, Any]) -> Manifest:
-    """Write ``manifest.yaml`` beside the ONNX files already in ``folder``; hashes are computed here."""
+def write_manifest(
+    folder: Path, policy: PolicySpec, training: dict[str, Any], adaptable: Mapping[str, tuple[int, ...]] | None = None
+) -> Manifest:
+    """Write ``manifest.yaml`` beside the ONNX files already in ``folder``; hashes are computed here.
+
+    ``adaptable``: layers that take an adapter, see ``Manifest``.
+    """
     files = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST_FILE}
-    manifest = Manifest(SCHEMA_VERSION, policy, files, training)
+    manifest = Manifest(SCHEMA_VERSION, policy, files, training, dict(adaptable or {}))
     manifest = dataclasses.replace(manifest, hash=_hash_of(manifest))
-    text = yaml.safe_dump(configuration.to_plain(manifest), sort_keys=False, default_flow_style=None, width=120)
+    text = yaml.safe_dump(_to_plain(manifest), sort_keys=False, default_flow_style=None, width=120)
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     return manifest
 
@@ -117,5 +123,13 @@ def _read_manifest(file: Path) -> Manifest:
 
 
 def _hash_of(manifest: Manifest) -> str:
-    plain = configuration.to_plain(dataclasses.replace(manifest, hash=""))
+    plain = _to_plain(dataclasses.replace(manifest, hash=""))
     return hashlib.sha256(yaml.safe_dump(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _to_plain(manifest: Manifest) -> dict[str, Any]:
+    """As YAML can hold it. Bundles from before there were adapters have no ``adaptable``, and keep their hash."""
+    plain: dict[str, Any] = configuration.to_plain(manifest)
+    if not manifest.adaptable:
+        del plain["adaptable"]
+    return plain

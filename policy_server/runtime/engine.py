@@ -1,16 +1,22 @@
 """ONNX Runtime sessions: one encoder pass per frame, one sampler call per chunk."""
 
+import tempfile
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from policy_server.runtime.adapter import Adapter, AdapterError
+from policy_server.runtime.adapter_inputs import ANY_RANK, adapter_inputs, check_adapter, graph_inputs
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.errors import BundleError, ProviderError
 from policy_server.runtime.preprocessing import preprocess
 
+_ERRORS_ALONE = 3
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -37,6 +43,7 @@ def open_session(path: Path, provider: str, threads: int) -> ort.InferenceSessio
     options.inter_op_num_threads = 1
     # Spinning threads would take the second core from the nodes beside this one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _ERRORS_ALONE  # else it warns of every input that has a default
     try:
         session = ort.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:  # onnxruntime raises many unrelated classes
@@ -78,23 +85,90 @@ class Encoder:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class LoadedAdapter:
+    """An adapter as ONNX Runtime holds it. ``options`` point to ``native``, which must live as long as they do."""
+
+    adapter: Adapter
+    options: ort.RunOptions
+    native: ort.LoraAdapter
+
+
 class Denoiser:
     """Context and noise → action chunk; the whole sampler and the scaling are one graph.
 
-    Warmed up on construction, for one candidate and for ``candidates``.
+    Warmed up on construction, for one candidate and for ``candidates``. Adapters may be loaded, activated and dropped from any thread
+    while another one samples: loading does not hold the sampler up, activating puts one reference in place of another.
     """
 
     def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1, candidates: int = 1) -> None:
         spec = bundle.spec
+        self._bundle = bundle
         self._session = open_session(bundle.denoiser_path, provider, threads)
         self.chunk_shape = (spec.action.horizon, len(spec.action.joints))
         self._check_shapes(bundle)
+        self._check_adaptable(bundle)
         batch = {item.name: item.shape[0] for item in self._session.get_inputs()}
         # A graph that has one batch axis for both wants a copy of the context for each candidate.
         self._context_is_shared = batch["context"] != batch["noise"]
-        context = np.zeros((spec.history.length, spec.row_width), np.float32)
-        for count in {1, candidates}:
-            self.sample_many(context, np.zeros((count, *self.chunk_shape), np.float32))
+        self._warm_counts = sorted({1, candidates})
+        self._changing = threading.Lock()
+        self._loaded: dict[str, LoadedAdapter] = {}
+        self._active: LoadedAdapter | None = None
+        self.sampled_with: str | None = None  # adapter of the newest chunk
+        self._warm_up(None)
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of the adapters that can be activated."""
+        return tuple(self._loaded)
+
+    @property
+    def active(self) -> str | None:
+        """Name of the adapter that the next chunk is sampled with; None: the base policy."""
+        active = self._active
+        return active.adapter.name if active else None
+
+    def check(self, adapter: Adapter) -> None:
+        """Refuse an adapter that ``load`` would refuse by what it states; raises as ``check_adapter`` does."""
+        check_adapter(adapter, self._bundle)
+
+    def load(self, adapter: Adapter) -> None:
+        """Make an adapter ready to be activated: check it, hand it to ONNX Runtime, sample with it once.
+
+        Raises:
+            AdapterBaseError, AdapterError: it does not fit this bundle, its name is taken, or it makes the policy answer with
+                numbers that are not finite.
+        """
+        self.check(adapter)
+        loaded = _hand_over(adapter)
+        self._warm_up(loaded)
+        with self._changing:
+            if adapter.name in self._loaded:
+                raise AdapterError(
+                    f"an adapter '{adapter.name}' is loaded already: drop it first, or give this one another name"
+                )
+            self._loaded = {**self._loaded, adapter.name: loaded}
+
+    def activate(self, name: str | None) -> None:
+        """Sample the next chunk with the adapter of this name; None: with the base policy.
+
+        Raises:
+            AdapterError: none of this name is loaded.
+        """
+        with self._changing:
+            self._active = self._get(name) if name is not None else None
+
+    def drop(self, name: str) -> None:
+        """Forget an adapter.
+
+        Raises:
+            AdapterError: none of this name is loaded, or it is the active one.
+        """
+        with self._changing:
+            if self._get(name) is self._active:
+                raise AdapterError(f"adapter '{name}' is active: activate another one or the base policy first")
+            self._loaded = {other: loaded for other, loaded in self._loaded.items() if other != name}
 
     def sample(self, context: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Context float32 (T, D) and noise float32 (H, A) → joint targets float32 (H, A), rad and m, past rows first."""
@@ -102,10 +176,33 @@ class Denoiser:
 
     def sample_many(self, context: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """N candidates of one context in one call: context float32 (T, D), noise float32 (N, H, A) → float32 (N, H, A)."""
+        active = self._active
+        self.sampled_with = active.adapter.name if active else None
+        return self._run(context, noise, active)
+
+    def _run(
+        self, context: NDArray[np.float32], noise: NDArray[np.float32], loaded: LoadedAdapter | None
+    ) -> NDArray[np.float32]:
         rows = context[None]
         if not self._context_is_shared:
             rows = np.broadcast_to(rows, (len(noise), *context.shape))
-        return self._session.run(["actions"], {"context": rows, "noise": noise})[0]
+        options = loaded.options if loaded else None
+        return self._session.run(["actions"], {"context": rows, "noise": noise}, options)[0]
+
+    def _warm_up(self, loaded: LoadedAdapter | None) -> None:
+        spec = self._bundle.spec
+        context = np.zeros((spec.history.length, spec.row_width), np.float32)
+        for count in self._warm_counts:
+            chunks = self._run(context, np.zeros((count, *self.chunk_shape), np.float32), loaded)
+            if loaded is not None and not np.isfinite(chunks).all():
+                raise AdapterError(
+                    f"with adapter '{loaded.adapter.name}' the policy answers numbers that are not finite: train it again"
+                )
+
+    def _get(self, name: str) -> LoadedAdapter:
+        if name not in self._loaded:
+            raise AdapterError(f"no adapter '{name}' is loaded; loaded: {', '.join(self._loaded) or 'none'}")
+        return self._loaded[name]
 
     def _check_shapes(self, bundle: Bundle) -> None:
         given = {item.name: item.shape for item in self._session.get_inputs()}
@@ -119,3 +216,31 @@ class Denoiser:
                 f"bundle '{bundle.path}': the denoiser takes context {given['context']} and noise {given['noise']}, the manifest says "
                 f"rows of {bundle.spec.row_width} and chunks {self.chunk_shape}: export it again"
             )
+
+    def _check_adaptable(self, bundle: Bundle) -> None:
+        given = {
+            item.name: tuple(size if isinstance(size, int) else ANY_RANK for size in item.shape)
+            for item in self._session.get_overridable_initializers()
+        }
+        wanted = graph_inputs(bundle.manifest.adaptable)
+        for name in sorted(given.keys() | wanted.keys()):
+            if given.get(name) != wanted.get(name):
+                raise BundleError(
+                    f"bundle '{bundle.path}': the denoiser's input '{name}' for adapters has shape {given.get(name)}, the manifest says "
+                    f"{wanted.get(name)}: export it again"
+                )
+
+
+def _hand_over(adapter: Adapter) -> LoadedAdapter:
+    """An adapter in ONNX Runtime's hands. It maps a file of its own format into memory; the file may go when it is mapped, and must not
+    change before."""
+    content = ort.AdapterFormat()
+    values = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in adapter_inputs(adapter).items()}
+    content.set_parameters(values)
+    native, options = ort.LoraAdapter(), ort.RunOptions()
+    with tempfile.TemporaryDirectory(prefix="adapter_") as folder:
+        file = str(Path(folder) / "adapter.onnx_adapter")
+        content.export_adapter(file)
+        native.Load(file)
+    options.add_active_adapter(native)
+    return LoadedAdapter(adapter, options, native)

@@ -108,10 +108,15 @@ class PolicySpec:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``manifest.yaml``: the spec, the sha256 of each file, how the policy was trained, and the hash over all of it."""
+    """``manifest.yaml``: the spec, the sha256 of each file, how the policy was trained, and the hash over all of it.
+
+    ``adaptable``: the layers of the denoiser that take an adapter at run time, path of the module in the policy → shape of its
+    weight, (out, in) or (out, in, kernel); empty where the graph takes none.
+    """
 
     schema: int
     policy: PolicySpec
     files: dict[str, str]
     training: dict[str, Any] = field(default_factory=dict)
+    adaptable: dict[str, tuple[int, ...]] = field(default_factory=dict)
     hash: str = ""

@@ -8,7 +8,7 @@ name and renamed, so a half-written episode never looks like a whole one.
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class CameraShape:
 class DatasetInfo:
     """``dataset.yaml``: what every episode of the dataset has in common.
 
-    ``features`` names scalars that the task states about the visible world; empty when none were recorded.
+    ``features`` names scalars that the task states about the visible world; empty when none were recorded. ``shift`` says what was
+    different from the task as it is built, beginning with the shift's name; empty when nothing was.
     """
 
     schema: int
@@ -50,6 +51,7 @@ class DatasetInfo:
     proprioception_joints: tuple[str, ...]
     action_joints: tuple[str, ...]
     features: tuple[str, ...] = ()
+    shift: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

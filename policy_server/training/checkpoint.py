@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ class Checkpoint:
 
     ``average`` holds the moving average of the weights; ``batches_per_step`` is over all processes; ``episodes`` is the fingerprint
     of what it is trained on; ``pending_log`` are the results since the last line of the loss curve.
+    Of a run with ``lora``, ``model`` holds the base with the adapter beside it, ``adapter`` the moving average of the adapter's
+    tensors, and ``average`` the base with that merged in: a policy like any other.
     """
 
     step: int
@@ -36,6 +38,7 @@ class Checkpoint:
     batches_per_step: int
     episodes: str
     pending_log: list[list[float]]
+    adapter: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, file: str = CHECKPOINT_FILE) -> None:
@@ -79,14 +82,18 @@ def read_state(file: Path) -> Any:
         ) from None
 
 
-def load_start(policy: DiffusionPolicy, run: Path) -> None:
+def load_start(policy: DiffusionPolicy, run: Path, which: Literal["best", "last"] = "last") -> None:
     """Put the averaged weights of the run in folder ``run`` into ``policy``, with its scaling, for which they were learned.
 
     Raises:
         ConfigurationError: there is no such run, or its networks are of another form.
     """
-    checkpoint = load_checkpoint(run)
+    checkpoint = load_checkpoint(run, BEST_FILE if which == "best" else CHECKPOINT_FILE)
     if checkpoint is None:
+        if which == "best":
+            raise ConfigurationError(
+                f"start_checkpoint=best: no {BEST_FILE} in '{run}': leave it out to start from the last"
+            )
         raise ConfigurationError(f"start_from: no checkpoint in '{run}': give the folder of a training run")
     try:
         policy.load_state_dict(checkpoint.average)

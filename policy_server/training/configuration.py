@@ -1,5 +1,6 @@
 """What a training run is: one typed configuration, written into its checkpoint and its bundle."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,9 @@ class HistoryConfig:
 
     ``curriculum``: ``full`` always shows all of it (naive training). The others are Variable History Training
     (arXiv 2606.16447): at every step a length between ``shortest`` and the context's is drawn. ``progressive`` lets the
-    longest length grow from ``shortest`` to the full one over the first ``ramp`` of the steps; ``sprinkle`` shows the full
-    context with probability ``full_share`` and any shorter one otherwise. Past actions are targets only as far back as
+    longest length grow from ``shortest`` to the full one over the first ``ramp`` of the steps, and draws the longest with
+    probability ``longest_share``, else evenly; ``sprinkle`` shows the full context with probability ``full_share`` and any
+    shorter one otherwise. Past actions are targets only as far back as
     observations are shown (limited past prediction).
     ``dropout``: probability that a window sees nothing but its newest observation (the classic remedy against copying the past).
     """
@@ -53,6 +55,7 @@ class HistoryConfig:
     curriculum: Literal["full", "progressive", "sprinkle"] = "full"
     shortest: int = 2
     ramp: float = 0.7
+    longest_share: float = 0.0
     full_share: float = 0.8
     dropout: float = 0.0
 
@@ -138,6 +141,20 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class LoraSettings:
+    """A low-rank adapter that is trained instead of the networks (LoRA, arXiv 2106.09685); what it does not change is frozen.
+
+    ``rank`` 0: none. The change of a weight is ``alpha / rank`` times a product of matrices of that rank. ``targets``: the layers
+    it is for, by role (``conditioning``, ``attention``, ``feedforward``, ``conv``, ``ends``, ``encoder``), by group of roles
+    (``denoiser``: all but the encoder; ``all``), or by pattern of module paths, e.g. ``denoiser.unet.middle.*``.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ("denoiser",)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """A training run.
 
@@ -148,7 +165,9 @@ class TrainingConfig:
     number to torch.
     ``past_targets``: which of the chunk's past actions are learned (past-token prediction, arXiv 2505.09561): all, none, or the
     last so many; the others are left out of the chunk.
-    ``start_from``: folder of a run of the same networks whose averaged weights and scaling this one starts with.
+    ``start_from``: folder of a run of the same networks whose averaged weights and scaling this one starts with: its last
+    checkpoint's, or with ``start_checkpoint`` ``best`` those that did best in validation rollouts.
+    ``lora``: train an adapter on the policy of ``start_from`` instead of its weights.
     """
 
     name: str
@@ -172,6 +191,8 @@ class TrainingConfig:
     past_targets: Literal["all", "none"] | int = "all"
     encoder: EncoderTraining = field(default_factory=EncoderTraining)
     start_from: Path | None = None
+    start_checkpoint: Literal["last", "best"] = "last"
+    lora: LoraSettings = field(default_factory=LoraSettings)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -226,6 +247,7 @@ def check_settings(config: TrainingConfig) -> None:
         *_out_of_range(config),
         *_contradictions_of_pictures(config),
         *_contradictions_of_windows(config),
+        *_contradictions_of_adapters(config),
     ):
         if refused:
             raise ConfigurationError(reason)
@@ -254,11 +276,13 @@ def _out_of_range(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         "optimizer.muon.spectrum_every": (config.optimizer.muon.spectrum_every, 0),
         "augmentation.shift_pixels": (config.augmentation.shift_pixels, 0),
         "encoder.unfreeze_at_step": (config.encoder.unfreeze_at_step or 0, 0),
+        "lora.rank": (config.lora.rank, 0),
     }
     for name, (value, least) in at_least.items():
         yield value < least, f"{name}={value}: give {least} or more"
     shares = {
         "history.ramp": config.history.ramp,
+        "history.longest_share": config.history.longest_share,
         "history.full_share": config.history.full_share,
         "history.dropout": config.history.dropout,
         "augmentation.brightness": config.augmentation.brightness,
@@ -325,6 +349,29 @@ def _contradictions_of_windows(config: TrainingConfig) -> Iterator[tuple[bool, s
     yield (
         config.validation.every > 0 and "{json}" not in " ".join(config.validation.command),
         "validation.command must write its result to {json}",
+    )
+
+
+def _contradictions_of_adapters(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+    """(whether it is refused, why), for an adapter and what it stands on."""
+    yield (
+        config.start_checkpoint != "last" and config.start_from is None,
+        f"start_checkpoint={config.start_checkpoint} goes with start_from",
+    )
+    lora, encoder = config.lora, config.encoder
+    if not lora.rank:
+        return
+    yield config.start_from is None, f"lora.rank={lora.rank} needs start_from, the run whose policy is adapted"
+    yield not 0 < lora.alpha < math.inf, f"lora.alpha={lora.alpha}: give a positive number"
+    yield not lora.targets, "lora.targets: give at least one role or pattern, e.g. [denoiser]"
+    yield config.optimizer.kind == "torch_muon", "optimizer.kind=torch_muon does not train adapters: use adamw or muon"
+    yield (
+        encoder.unfreeze_at_step is not None,
+        "encoder.unfreeze_at_step trains the encoder itself: leave it out with lora, or adapt the encoder with lora.targets",
+    )
+    yield (
+        encoder.weights is not None and encoder.mode != "cached",
+        "encoder.weights replace the encoder of start_from: leave them out with lora, or set encoder.mode=cached",
     )
 
 

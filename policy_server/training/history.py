@@ -14,12 +14,15 @@ def shown_length(config: HistoryConfig, full: int, step: int, steps: int, genera
     """The number of newest observations, ``shortest`` to ``full``, that this step shows to all of its windows.
 
     ``progressive`` draws evenly between ``shortest`` and a longest length that grows with the step, so that short contexts come
-    first and longer ones are added. ``sprinkle`` draws the full length with probability ``full_share``, else evenly a shorter one.
+    first and longer ones are added; with probability ``longest_share`` it takes that longest length. ``sprinkle`` draws the full
+    length with probability ``full_share``, else evenly a shorter one.
     """
     if config.curriculum == "full" or config.shortest >= full:
         return full
     if config.curriculum == "progressive":
         longest = _longest(config, full, step, steps)
+        if config.longest_share and generator.random() < config.longest_share:
+            return longest
         return int(generator.integers(config.shortest, longest + 1))
     if generator.random() < config.full_share:
         return full

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from policy_server.muon.layers import assign_layers, muon_parameters
+from policy_server.lora.injection import is_adapted
+from policy_server.muon.layers import LayerRule, assign_layers, muon_parameters
 from policy_server.muon.optimizer import Muon
 from policy_server.muon.recipe import FIXED_FIVE
 from policy_server.muon.recipe_file import Recipe, read_recipe
@@ -19,7 +20,8 @@ TrainingOptimizer = torch.optim.Optimizer | TorchMuon
 def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) -> TrainingOptimizer:
     """AdamW, Muon of which every one of ``processes`` does its share, or torch's Muon, of which each does all.
 
-    Call it before anything is frozen, so that an encoder that thaws later has its place.
+    Call it before anything is frozen, so that an encoder that thaws later has its place; the weights under an adapter are frozen for
+    good, and have none.
 
     Raises:
         ConfigurationError: an unreadable recipe, or a hyperparameter out of range.
@@ -27,7 +29,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) ->
     """
     if config.kind == "adamw":
         return torch.optim.AdamW(
-            model.parameters(),
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
@@ -37,7 +39,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) ->
         return TorchMuon(model, config)
     muon = config.muon
     return Muon(
-        muon_parameters(model),
+        muon_parameters(model, _rule(model)),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         momentum=muon.momentum,
@@ -54,7 +56,12 @@ def make_spectrum_log(model: nn.Module, config: OptimizerConfig, output: Path, s
     """The log that ``muon.spectrum_every`` asks for, in ``output``/spectrum; a run resumed at ``step`` goes on in it."""
     if config.kind != "muon" or not config.muon.spectrum_every:
         return None
-    return SpectrumLog(output / "spectrum", assign_layers(model), config.muon.spectrum_every, step)
+    return SpectrumLog(output / "spectrum", assign_layers(model, _rule(model)), config.muon.spectrum_every, step)
+
+
+def _rule(model: nn.Module) -> LayerRule | None:
+    """An adapter's matrices are as narrow as its rank and first and last of nothing: Muon has all of them."""
+    return LayerRule(smallest_side=1, ends=False) if is_adapted(model) else None
 
 
 def _recipe(muon: MuonSettings) -> Recipe:

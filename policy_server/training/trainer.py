@@ -11,6 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from policy_server.lora.injection import (
+    adapter_tensors,
+    check_encoder_goes_with_adapter,
+    check_encoder_is_of_base,
+    inject_adapter,
+    is_adapted,
+    train_adapter_alone,
+)
+from policy_server.lora.weights import adapter_pairs, base_state, merged_state
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.muon.optimizer import Muon
 from policy_server.runtime.errors import ConfigurationError, PolicyError
@@ -52,12 +61,18 @@ class Trainer:
             torch.from_numpy(chunk_extremes(episodes, spec, config.model.actions == "relative")),
         )
         if config.start_from is not None:
-            load_start(self.model, config.start_from)
+            load_start(self.model, config.start_from, config.start_checkpoint)
         if config.encoder.weights is not None:
+            started = {name: value.clone() for name, value in self.model.encoder.state_dict().items()}
             load_encoder_weights(self.model, config.encoder.weights)
+            if config.lora.rank:
+                check_encoder_is_of_base(self.model, started)
+        if config.lora.rank:
+            inject_adapter(self.model, config.lora)
+            check_encoder_goes_with_adapter(self.model, config.encoder.mode)
         self.model.to(self.world.device)
         self.reader = BatchReader(config, spec, episodes)
-        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.average = self._averaged_tensors()
         self.optimizer = make_optimizer(self.model, config.optimizer, self.world.size)
         self.step = 0
         self.worked_s = self.waited_s = 0.0
@@ -102,7 +117,8 @@ class Trainer:
                 "accumulate times the number of processes must stay the same"
             )
         self.model.load_state_dict(checkpoint.model)
-        self.average = {name: value.to(self.world.device) for name, value in checkpoint.average.items()}
+        average = checkpoint.adapter if self.config.lora.rank else checkpoint.average
+        self.average = {name: value.to(self.world.device) for name, value in average.items()}
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step = checkpoint.step
         self._pending_log = checkpoint.pending_log
@@ -175,6 +191,10 @@ class Trainer:
             return
         state = {name: value.cpu() for name, value in self.model.state_dict().items()}
         average = {name: value.cpu() for name, value in self.average.items()}
+        lora = self.config.lora
+        merged = (
+            merged_state(base_state(state), adapter_pairs(average), lora.alpha / lora.rank) if lora.rank else average
+        )
         save_checkpoint(
             self.config.output,
             Checkpoint(
@@ -182,13 +202,20 @@ class Trainer:
                 config=self.config,
                 spec=self.spec,
                 model=state,
-                average=average,
+                average=merged,
                 optimizer=self.optimizer.state_dict(),
                 batches_per_step=self.batches_per_step,
                 episodes=self.episodes.fingerprint,
                 pending_log=self._pending_log,
+                adapter=average if lora.rank else {},
             ),
         )
+
+    def _averaged_tensors(self) -> dict[str, Tensor]:
+        """Copies of what the moving average is of: all of the model's state, or with an adapter the adapter alone."""
+        if self.config.lora.rank:
+            return adapter_tensors(self.model)
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def _read(self, step: int) -> list[Batch]:
         world = self.world
@@ -214,9 +241,13 @@ class Trainer:
         encoder = self.config.encoder
         thawed = encoder.unfreeze_at_step is not None and self.step >= encoder.unfreeze_at_step
         trains_encoder = encoder.mode == "end_to_end" or thawed
+        if self.config.lora.rank:
+            trains_encoder = is_adapted(self.model.encoder)
         if self._loss is not None and self._loss.trains_encoder == trains_encoder:
             return
         self._loss = PolicyLoss(self.model, self.config, trains_encoder)
+        if self.config.lora.rank:
+            train_adapter_alone(self.model)  # an encoder that learns has just been freed as a whole
         if self.world.size > 1:
             devices = [self.world.device] if self.world.device.type == "cuda" else None
             self._shared = DistributedDataParallel(self._loss, device_ids=devices, forward_sync_buffers=False)
@@ -233,7 +264,8 @@ class Trainer:
     def _update_average(self) -> None:
         config = self.config.optimizer
         decay = min(config.ema_max, 1 - (1 + self.step) ** -config.ema_power)
-        names, values = zip(*self.model.named_parameters(), strict=True)
+        parameters = [(name, value) for name, value in self.model.named_parameters() if name in self.average]
+        names, values = zip(*parameters, strict=True)
         with torch.no_grad():
             torch._foreach_lerp_([self.average[name] for name in names], list(values), 1 - decay)
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from policy_server.runtime.clock import NS_PER_S, ns_to_seconds
+from policy_server.runtime.clock import NS_PER_S, ns_to_seconds, seconds_to_ns
 from ros_nodes.camera.settings import CameraSettings
 from ros_nodes.camera.source import ClockNs, Frame, FrameSource, check_size, open_source
 from ros_nodes.errors import CameraError
@@ -137,7 +137,8 @@ class Capture:
             return None
         stamp_ns, image = taken
         check_size(self.settings, image)
-        return Frame(self._clock_ns() if stamp_ns is None else stamp_ns, image)
+        stamp_ns = self._clock_ns() if stamp_ns is None else stamp_ns
+        return Frame(stamp_ns - seconds_to_ns(self.settings.latency_s), image)
 
     def _paced(self, frame: Frame) -> Frame:
         """A file's frame is due one period after the one before, and is stamped when it is shown."""

@@ -24,6 +24,7 @@ class CameraSettings:
         rate_hz: what the camera is asked for; files are played at this rate.
         fourcc: pixel format asked of a V4L2 device, e.g. MJPG; empty leaves the driver's choice.
         loop: whether a file or folder begins again at its end.
+        latency_s: how long before its stamp a frame really was captured; stamps are set back by it. Files have none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class CameraSettings:
     rate_hz: float
     fourcc: str = ""
     loop: bool = False
+    latency_s: float = 0.0
 
     @property
     def label(self) -> str:
@@ -64,6 +66,8 @@ def load_cameras(path: Path | str) -> tuple[CameraSettings, ...]:
             raise ConfigurationError(
                 f"{path}: camera name '{camera.name}' must be unique, of lower-case letters, digits and _"
             )
+        if not 0.0 <= camera.latency_s <= 1.0:
+            raise ConfigurationError(f"{path}: camera '{camera.name}' has latency_s {camera.latency_s}: give 0 to 1")
         if camera.width < 1 or camera.height < 1 or not 0.0 < camera.rate_hz <= 1000.0:
             raise ConfigurationError(
                 f"{path}: camera '{camera.name}' is {camera.width} x {camera.height} at {camera.rate_hz} Hz: all must be positive"

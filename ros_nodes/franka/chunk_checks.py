@@ -17,6 +17,8 @@ TOO_OLD = "too_old"
 IN_THE_FUTURE = "in_the_future"
 OUT_OF_ORDER = "out_of_order"
 NO_STEPS_LEFT = "no_steps_left"
+OTHER_BUNDLE = "other_bundle"
+STEP_JUMP = "step_jump"
 REASONS = (
     NOT_LATCHED,
     WRONG_JOINTS,
@@ -27,7 +29,11 @@ REASONS = (
     IN_THE_FUTURE,
     OUT_OF_ORDER,
     NO_STEPS_LEFT,
+    OTHER_BUNDLE,
+    STEP_JUMP,
 )
+
+_ROUNDING = 1e-6  # chunks are float32
 
 
 class ChunkRefused(PolicyError):
@@ -73,9 +79,9 @@ def ordered_positions(chunk: ActionChunk, limits: JointLimits) -> FloatArray:
         raise ChunkRefused(
             WRONG_JOINTS, f"chunk positions have shape {positions.shape}, expected (steps, {len(limits.joints)})"
         )
-    bad = np.argwhere(~np.isfinite(positions))
-    if len(bad):
-        step, column = bad[0]
+    finite = np.isfinite(positions)
+    if not finite.all():
+        step, column = np.argwhere(~finite)[0]
         raise ChunkRefused(
             NOT_FINITE, f"chunk step {step} sets {chunk.joints[column]} to {positions[step, column]}: check the policy"
         )
@@ -90,9 +96,9 @@ def clamped_to_limits(positions: FloatArray, settings: GuardSettings) -> FloatAr
     """
     limits = settings.limits
     excess = np.maximum(limits.position_min - positions, positions - limits.position_max)
-    bad = np.argwhere(excess > settings.position_tolerance)
-    if len(bad):
-        step, column = bad[0]
+    far = excess > settings.position_tolerance
+    if far.any():
+        step, column = np.argwhere(far)[0]
         raise ChunkRefused(
             OUT_OF_LIMITS,
             f"chunk step {step} sets {limits.joints[column]} to {positions[step, column]:.4f}, outside of "
@@ -101,3 +107,29 @@ def clamped_to_limits(positions: FloatArray, settings: GuardSettings) -> FloatAr
         )
     margin = settings.position_margin
     return np.clip(positions, limits.position_min + margin, limits.position_max - margin)
+
+
+def check_jumps(positions: FloatArray, start: FloatArray, settings: GuardSettings) -> None:
+    """Raises ChunkRefused when a step lies further from the one before it than the settings allow; the first from ``start``.
+
+    ``positions``: float64 (steps, joints), those still to come; ``start``: float64 (joints,), where the arm is told to be.
+    """
+    jumps = np.abs(positions - np.concatenate([start[None], positions[:-1]]))
+    far = jumps > settings.max_step + _ROUNDING
+    if far.any():
+        step, column = np.argwhere(far)[0]
+        raise ChunkRefused(
+            STEP_JUMP,
+            f"step {step} of those still to come sets {settings.limits.joints[column]} {jumps[step, column]:.3f} away from "
+            f"{'the step before' if step else 'where it is'} (at most {settings.max_step[column]}): check the policy",
+        )
+
+
+def check_bundle(given: str, expected: str) -> None:
+    """Raises ChunkRefused when a chunk's bundle is not the one that the guard began with."""
+    if given != expected:
+        raise ChunkRefused(
+            OTHER_BUNDLE,
+            f"chunk comes from bundle {given[:12] or '(none)'}, the arm follows {expected[:12] or '(none)'}: run one inference "
+            "node, or arm again to follow another bundle",
+        )

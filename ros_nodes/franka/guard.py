@@ -6,19 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from policy_server.runtime.actions import ActionChunk
-from policy_server.runtime.clock import ns_to_seconds
+from policy_server.runtime.clock import NS_PER_MS, ns_to_seconds
 from policy_server.runtime.errors import PolicyError
+from ros_nodes.franka.blending import blended
 from ros_nodes.franka.chunk_checks import (
     NO_STEPS_LEFT,
     NOT_LATCHED,
     OUT_OF_ORDER,
     REASONS,
     ChunkRefused,
+    check_bundle,
+    check_jumps,
     check_stamp,
     clamped_to_limits,
     ordered_positions,
 )
 from ros_nodes.franka.joint_path import JointPath
+from ros_nodes.franka.keep_out import KEEP_OUT_REASONS, KEEP_OUT_TEXTS
 from ros_nodes.franka.limits import FloatArray
 from ros_nodes.franka.motion_planner import MotionPlanner
 from ros_nodes.franka.set_points import JointMotion, SetPoints
@@ -30,6 +34,8 @@ UNLATCHED = "unlatched"
 HOLDING = "holding"
 RUNNING = "running"
 STOPPING = "stopping"
+
+_TAIL_SPACING_NS = 10 * NS_PER_MS
 
 
 class LatchError(PolicyError):
@@ -54,13 +60,17 @@ class Guard:
     Attributes:
         state: "unlatched", "holding" (at rest), "running" (following a chunk) or "stopping".
         reason: why the guard is in its state, one line.
-        counters: accepted chunks, refused ones per reason, clamped ones, stops, set-points with a joint held back.
+        kept_out: why the newest set-point does not go where the chunk leads, one of ``KEEP_OUT_REASONS``, or "".
+        counters: accepted chunks, refused ones per reason, clamped ones, stops, set-points with a joint held back and, per
+            reason, those at which the arm was kept out of where it may not be.
     """
 
     def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
         self._planner = MotionPlanner(settings)
-        self.counters = dict.fromkeys(("accepted", *REASONS, "clamped", "watchdog_stops", "chunks_ended", "limited"), 0)
+        counted = ("accepted", *REASONS, "clamped", "watchdog_stops", "chunks_ended", "halts", "limited")
+        self.counters = dict.fromkeys((*counted, *KEEP_OUT_REASONS), 0)
+        self._tail_spacing_ns = -(-_TAIL_SPACING_NS // settings.set_point_period_ns) * settings.set_point_period_ns
         self.unlatch()
 
     @property
@@ -74,6 +84,16 @@ class Guard:
         return self._motion.position.copy()
 
     @property
+    def complaint(self) -> str:
+        """What keeps the arm from going where the chunk leads, one line; "" when nothing does."""
+        return f"the chunk leads the arm {KEEP_OUT_TEXTS[self.kept_out]}; it waits inside" if self.kept_out else ""
+
+    @property
+    def is_led(self) -> bool:
+        """Whether a chunk leads the arm, or will from the next set-point on."""
+        return self.state == RUNNING or bool(self._arrivals)
+
+    @property
     def time_ns(self) -> int:
         """Time of the newest set-point."""
         return self._time_ns
@@ -83,7 +103,11 @@ class Guard:
         self._enter(UNLATCHED, "not latched to the arm's position yet")
         self._time_ns = 0
         self._motion = JointMotion.at_rest(np.zeros(len(self._settings.limits.joints)))
+        self.kept_out = ""
+        self._fixed: list[JointMotion] = []
+        self._bundle_hash: str | None = None
         self._arrivals: deque[_Arrival] = deque()
+        self._chunks: deque[JointPath] = deque()
         self._current: _Arrival | None = None
         self._path = JointPath([0], self._motion.position[None])
 
@@ -91,59 +115,89 @@ class Guard:
         """Take over at measured joint positions, float (joints,), rad and m, with the arm at rest; then hold there.
 
         Raises:
-            LatchError: another number of joints, or a position that is not finite or outside of the limits.
+            LatchError: see ``check_latch``.
         """
-        measured = np.array(positions, np.float64)
-        self._check_latch(measured)
+        measured = self.check_latch(positions)
         limits, period_ns = self._settings.limits, self._settings.set_point_period_ns
         self.unlatch()
         self._motion = JointMotion.at_rest(np.clip(measured, limits.position_min, limits.position_max))
         self._time_ns = now_ns // period_ns * period_ns
         self._enter(HOLDING, "latched; no chunk yet")
 
-    def accept(self, chunk: ActionChunk, now_ns: int) -> None:
+    def check_latch(self, positions: FloatArray) -> FloatArray:
+        """Measured positions that the guard could take over at, as float64.
+
+        Raises:
+            LatchError: another number of joints, or a position that is not finite or outside of the limits.
+        """
+        measured = np.array(positions, np.float64)
+        limits = self._settings.limits
+        if measured.shape != limits.position_min.shape:
+            raise LatchError(
+                f"cannot latch to positions of shape {measured.shape}: give one per joint, {', '.join(self.joints)}"
+            )
+        low = limits.position_min - self._settings.latch_tolerance
+        high = limits.position_max + self._settings.latch_tolerance
+        for joint, value, minimum, maximum in zip(self.joints, measured, low, high, strict=True):
+            if not minimum <= value <= maximum:  # also true of NaN
+                raise LatchError(
+                    f"{joint} is at {value:.4f}, outside of [{minimum:.4f}, {maximum:.4f}]: move the arm back inside"
+                )
+        return measured
+
+    def accept(self, chunk: ActionChunk, now_ns: int, bundle_hash: str = "") -> None:
         """Follow this chunk from the next set-point on.
+
+        ``bundle_hash`` says which policy answers; after a latch the first chunk's counts.
 
         Raises:
             ChunkRefused: the chunk is not followed, and does not count for the watchdog; the guard goes on as before.
         """
+        self._fix_until(now_ns)
         try:
-            self._accept(chunk, now_ns)
+            self._accept(chunk, now_ns, bundle_hash)
         except ChunkRefused as refusal:
             self.counters[refusal.reason] += 1
             raise
         self.counters["accepted"] += 1
 
+    def halt(self, reason: str) -> None:
+        """Brake from the next set-point on and then hold, whatever was accepted; a chunk accepted later ends the hold."""
+        self._arrivals.clear()
+        self._current = None
+        if self.state in (RUNNING, STOPPING):
+            self.counters["halts"] += 1
+            self._enter(STOPPING, reason)
+        elif self.state == HOLDING:
+            self._enter(HOLDING, reason)
+
     def advance(self, until_ns: int) -> SetPoints:
-        """The set-points after the newest one up to and including ``until_ns``; none while unlatched."""
-        times_ns: list[int] = []
-        motions: list[JointMotion] = []
-        if self.state != UNLATCHED:
-            period_ns = self._settings.set_point_period_ns
-            for time_ns in range(self._time_ns + period_ns, until_ns + 1, period_ns):
-                self._step(time_ns)
-                times_ns.append(time_ns)
-                motions.append(self._motion)
-        return SetPoints.of(times_ns, motions, len(self.joints), self.state)
+        """The set-points after the newest one given up to and including ``until_ns``; none while unlatched."""
+        self._fix_until(until_ns)
+        motions, self._fixed = self._fixed, []
+        period_ns = self._settings.set_point_period_ns
+        first_ns = self._time_ns - (len(motions) - 1) * period_ns
+        return SetPoints.of(
+            [first_ns + step * period_ns for step in range(len(motions))], motions, len(self.joints), self.state
+        )
 
     def braking_tail(self) -> SetPoints:
         """What would follow the newest set-point if the arm had to stop now; the last one is at rest. Changes nothing.
 
-        Appended to the published set-points it brings the arm to rest even when this process dies.
+        Appended to the published set-points it brings the arm to rest even when this process dies. On a grid finer than
+        10 ms only every so many of them are given, about 10 ms apart.
         """
-        times_ns: list[int] = []
-        motions: list[JointMotion] = []
-        motion, time_ns = self._motion, self._time_ns
-        while self.state != UNLATCHED and not (motions and motion.is_at_rest()):
-            motion = self._planner.brake(motion)
-            time_ns += self._settings.set_point_period_ns
-            times_ns.append(time_ns)
-            motions.append(motion)
-        return SetPoints.of(times_ns, motions, len(self.joints), self.state)
+        if self.state == UNLATCHED:
+            return SetPoints.of([], [], len(self.joints), self.state)
+        tail = self._planner.stop_every(self._motion, ns_to_seconds(self._tail_spacing_ns))
+        times_ns = self._time_ns + self._tail_spacing_ns * np.arange(1, len(tail[0]) + 1, dtype=np.int64)
+        return SetPoints(times_ns, *tail, self.state)
 
-    def _accept(self, chunk: ActionChunk, now_ns: int) -> None:
+    def _accept(self, chunk: ActionChunk, now_ns: int, bundle_hash: str) -> None:
         if self.state == UNLATCHED:
             raise ChunkRefused(NOT_LATCHED, "the guard is not latched: give it the arm's joint positions first")
+        if self._bundle_hash is not None:
+            check_bundle(bundle_hash, self._bundle_hash)
         positions = ordered_positions(chunk, self._settings.limits)
         check_stamp(chunk, now_ns, self._settings)
         newest = self._arrivals[-1] if self._arrivals else self._current
@@ -152,15 +206,29 @@ class Guard:
             raise ChunkRefused(
                 OUT_OF_ORDER, f"chunk is stamped {behind_s:.3f} s before the newest one: stamps must not fall"
             )
-        times_ns = chunk.times_ns().tolist()
-        if not times_ns or times_ns[-1] <= max(now_ns, self._time_ns):
+        # An arm that is late by a known time is told so much earlier.
+        times_ns = (chunk.times_ns() - self._settings.arm_latency_ns).tolist()
+        over_ns = max(now_ns, self._time_ns)
+        if not times_ns or times_ns[-1] <= over_ns:
             raise ChunkRefused(
                 NO_STEPS_LEFT, f"all {len(times_ns)} steps of the chunk have passed: the policy is too slow"
             )
         targets = clamped_to_limits(positions, self._settings)
+        steps = JointPath(times_ns, targets)
+        check_jumps(steps.after(over_ns).positions, self._motion.position, self._settings)
         self.counters["clamped"] += int((targets != positions).any())
         accepted_ns = now_ns if newest is None else max(now_ns, newest.accepted_ns)
-        self._arrivals.append(_Arrival(accepted_ns, chunk.stamp_ns, JointPath(times_ns, targets)))
+        self._bundle_hash = bundle_hash
+        self._arrivals.append(_Arrival(accepted_ns, chunk.stamp_ns, steps))
+
+    def _fix_until(self, until_ns: int) -> None:
+        """Compute the set-points up to ``until_ns`` that are not yet, for ``advance`` to give out."""
+        if self.state == UNLATCHED:
+            return
+        period_ns = self._settings.set_point_period_ns
+        for time_ns in range(self._time_ns + period_ns, until_ns + 1, period_ns):
+            self._step(time_ns)
+            self._fixed.append(self._motion)
 
     def _step(self, time_ns: int) -> None:
         """Compute the set-point at ``time_ns``, one period after the newest one."""
@@ -168,23 +236,34 @@ class Guard:
             self._follow(self._arrivals.popleft())
         if self.state == RUNNING:
             self._stop_when_overdue(time_ns)
+        self.kept_out = ""
         if self.state == RUNNING:
-            step = self._planner.chase(self._motion, *self._path.at(time_ns))
-            self.counters["limited"] += int(step.limited.any())
-            self._motion = step.motion
+            self._chase(time_ns)
         elif self.state == STOPPING:
             self._motion = self._planner.brake(self._motion)
             if self._motion.is_at_rest():
                 self._enter(HOLDING, self.reason)
         self._time_ns = time_ns
 
+    def _chase(self, time_ns: int) -> None:
+        step = self._planner.chase(self._motion, *self._path.at(time_ns))
+        self._motion, self.kept_out = step.motion, step.kept_out
+        self.counters["limited"] += int(step.limited)
+        if self.kept_out:
+            self.counters[self.kept_out] += 1
+
     def _follow(self, arrival: _Arrival) -> None:
         """Lead from where the target is now straight to the first step that is still to come."""
-        start = self._path.at(self._time_ns)[0] if self.state == RUNNING else self._motion.position
+        if self.state != RUNNING:
+            self._chunks.clear()
+            self._path = JointPath([self._time_ns], self._motion.position[None])
+        while self._chunks and self._chunks[0].end_ns <= self._time_ns:
+            self._chunks.popleft()
+        self._chunks.append(arrival.steps)
+        start = self._path.at(self._time_ns)[0]
+        ahead = blended(self._settings.blending, self._path, self._chunks, self._time_ns)
         self._current = arrival
-        first = int(np.searchsorted(arrival.steps.times_ns, self._time_ns, side="right"))
-        times_ns = [self._time_ns, *arrival.steps.times_ns[first:]]
-        self._path = JointPath(times_ns, np.vstack([start, arrival.steps.positions[first:]]))
+        self._path = JointPath([self._time_ns, *ahead.times_ns], np.vstack([start, ahead.positions]))
         self._enter(RUNNING, "following the newest chunk")
 
     def _stop_when_overdue(self, time_ns: int) -> None:
@@ -200,17 +279,3 @@ class Guard:
     def _enter(self, state: str, reason: str) -> None:
         self.state = state
         self.reason = reason
-
-    def _check_latch(self, measured: FloatArray) -> None:
-        limits = self._settings.limits
-        if measured.shape != limits.position_min.shape:
-            raise LatchError(
-                f"cannot latch to positions of shape {measured.shape}: give one per joint, {', '.join(self.joints)}"
-            )
-        low = limits.position_min - self._settings.latch_tolerance
-        high = limits.position_max + self._settings.latch_tolerance
-        for joint, value, minimum, maximum in zip(self.joints, measured, low, high, strict=True):
-            if not minimum <= value <= maximum:  # also true of NaN
-                raise LatchError(
-                    f"{joint} is at {value:.4f}, outside of [{minimum:.4f}, {maximum:.4f}]: move the arm back inside"
-                )

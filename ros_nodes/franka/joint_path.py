@@ -1,9 +1,10 @@
 """The moving target that a chunk describes: straight lines between its steps."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policy_server.runtime.clock import NS_PER_S
 from ros_nodes.franka.limits import FloatArray
@@ -35,3 +36,19 @@ class JointPath:
         start, end = self.positions[right - 1], self.positions[right]
         share = (time_ns - start_ns) / (end_ns - start_ns)
         return start + share * (end - start), (end - start) * (NS_PER_S / (end_ns - start_ns))
+
+    def at_all(self, times_ns: NDArray[np.int64]) -> FloatArray:
+        """Positions at several times at once, float64 (times, joints)."""
+        knots_ns = np.array(self.times_ns, np.int64)
+        if len(knots_ns) == 1:
+            return np.repeat(self.positions, len(times_ns), axis=0)
+        right = np.clip(np.searchsorted(knots_ns, times_ns), 1, len(knots_ns) - 1)
+        span_ns = knots_ns[right] - knots_ns[right - 1]
+        share = np.clip((times_ns - knots_ns[right - 1]) / span_ns, 0.0, 1.0)[:, None]
+        # Exact at both knots.
+        return (1.0 - share) * self.positions[right - 1] + share * self.positions[right]
+
+    def after(self, time_ns: int) -> "JointPath":
+        """The knots later than ``time_ns``; there must be one."""
+        first = bisect_right(self.times_ns, time_ns)
+        return JointPath(self.times_ns[first:], self.positions[first:])

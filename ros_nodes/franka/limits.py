@@ -49,6 +49,7 @@ class JointLimits:
         velocity: rad/s, m/s.
         acceleration: rad/s², m/s².
         jerk: rad/s³, m/s³.
+        torque: of the arm joints alone, Nm.
         envelope: velocity limits that depend on the position.
     """
 
@@ -58,6 +59,7 @@ class JointLimits:
     velocity: FloatArray
     acceleration: FloatArray
     jerk: FloatArray
+    torque: FloatArray
     envelope: VelocityEnvelope
 
 
@@ -93,6 +95,7 @@ class RobotTable:
     velocity: tuple[float, ...]
     acceleration: tuple[float, ...]
     jerk: tuple[float, ...]
+    torque: tuple[float, ...]
     finger: FingerTable
     velocity_envelope: EnvelopeTable | None = None
 
@@ -113,6 +116,7 @@ def joint_limits(values: Mapping[str, Any], source: str) -> JointLimits:
         np.array([*table.velocity, table.finger.velocity]),
         np.array([*table.acceleration, table.finger.acceleration]),
         np.array([*table.jerk, table.finger.jerk]),
+        np.array(table.torque),
         _envelope(table.velocity_envelope, len(table.joints)),
     )
     _check_values(limits, source)
@@ -147,5 +151,8 @@ def _check_values(limits: JointLimits, source: str) -> None:
             raise ConfigurationError(f"{source}: {joint}: position_min {low} must be below position_max {high}")
         for name in ("velocity", "acceleration", "jerk"):
             value = getattr(limits, name)[index]
-            if not 0.0 < value < np.inf:
-                raise ConfigurationError(f"{source}: {joint}: {name} {value} must be a positive number")
+            if not 0.0 <= value < np.inf:
+                raise ConfigurationError(f"{source}: {joint}: {name} {value} must be a number of 0 or more")
+    for joint, value in zip(limits.joints, limits.torque, strict=False):
+        if not 0.0 <= value < np.inf:
+            raise ConfigurationError(f"{source}: {joint}: torque {value} must be a number of 0 or more")

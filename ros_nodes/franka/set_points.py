@@ -1,5 +1,6 @@
 """What the guard hands to a controller."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ class SetPoints:
     """Dense set-points on the guard's time grid.
 
     Attributes:
-        times_ns: absolute times, int64 (n,), one set-point period apart.
+        times_ns: absolute times, int64 (n,), rising; one set-point period apart, in a braking tail about 10 ms.
         positions: float64 (n, joints), rad and m.
         velocities: float64 (n, joints), rad/s and m/s.
         accelerations: float64 (n, joints), rad/s² and m/s².
@@ -44,6 +45,23 @@ class SetPoints:
 
     def __len__(self) -> int:
         return len(self.times_ns)
+
+    def rows(self, rows: slice) -> "SetPoints":
+        """Some of them."""
+        return SetPoints(
+            self.times_ns[rows], self.positions[rows], self.velocities[rows], self.accelerations[rows], self.state
+        )
+
+    @staticmethod
+    def joined(parts: "Sequence[SetPoints]") -> "SetPoints":
+        """Set-points that follow each other, at least one part, as one; the state is the last one's."""
+        return SetPoints(
+            np.concatenate([part.times_ns for part in parts]),
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.velocities for part in parts]),
+            np.concatenate([part.accelerations for part in parts]),
+            parts[-1].state,
+        )
 
     @staticmethod
     def of(times_ns: list[int], motions: list[JointMotion], joints: int, state: str) -> "SetPoints":

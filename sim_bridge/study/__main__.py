@@ -43,8 +43,11 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
         limit_s = None if arguments.time_limit is None else 60 * arguments.time_limit
         with Display() as display:
             left = run_cells(plan, engine, RunLimits(arguments.only, limit_s), display)
-        if left:
-            print(f"left for want of time: {counted(len(left), 'cell')}; start the same command again")
+        orphans = [cell for cell in left if cell.base is not None and cell.base.hash in plan.failures]
+        if orphans:
+            print(f"left because the policy that they adapt failed: {counted(len(orphans), 'cell')}")
+        if len(left) > len(orphans):
+            print(f"left for want of time: {counted(len(left) - len(orphans), 'cell')}; start the same command again")
     status = _report(plan, arguments)
     failed = [
         plan.failures[cell.hash]
@@ -62,13 +65,18 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
 def _engine(plan: Plan, arguments: argparse.Namespace) -> Engine:
     """The engine, with the demonstrations in place that its cells will ask for."""
     if arguments.engine == "ray":
+        if any(cell.base is not None for cell in plan.pending(arguments.only)):
+            raise ConfigurationError(
+                "--engine ray: cells that adapt another's policy need it on their machine: leave it out"
+            )
         from sim_bridge.study.ray_engine import RayEngine
 
         return RayEngine(arguments.address, arguments.gpus_per_cell, plan.config.collection)
     pending = plan.pending(arguments.only)
-    for (task, dataset), count in missing_demonstrations(pending, plan.root).items():
-        print(f"collecting {count} demonstrations of {task}", flush=True)
-        collect(task, dataset, count, plan.config.collection, arguments.workers, plan.root)
+    for source, count in missing_demonstrations(pending, plan.root).items():
+        what = ", ".join(filter(None, (source.task, source.shift)))
+        print(f"collecting {count} demonstrations of {what}", flush=True)
+        collect(source, count, plan.config.collection, arguments.workers, plan.root)
     return LocalEngine(
         min(arguments.workers, len(pending)), visible_gpus() if arguments.gpus is None else arguments.gpus
     )

@@ -30,20 +30,27 @@ from sim_bridge.study.result import CellResult, outcome_strings
 
 CELL_FILE = "cell.json"
 STAGES_FILE = "stages.json"
-TRAIN, EXPORT, EVALUATE = "train", "export", "evaluate"
-STAGES = (TRAIN, EXPORT, EVALUATE)
+FACTS_FILE = "finetune.json"
+TRAIN, EXPORT, EVALUATE, EVALUATE_AS_BUILT = "train", "export", "evaluate", "evaluate_as_built"
+EVALUATIONS = {EVALUATE: "evaluation.json", EVALUATE_AS_BUILT: "evaluation_as_built.json"}
 _INTERRUPTED = (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run in ``folder``; commands run in ``root``, from where the dataset's path counts."""
+    """A cell to run in ``folder``; commands run in ``root``, from where the dataset's path counts. ``base``: folder of its base."""
 
     cell: Cell
     folder: Path
     root: Path
     keep_bundles: bool
+    base: Path | None = None
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle that is evaluated."""
+        return (self.folder if self.cell.is_trained or self.base is None else self.base) / "bundle"
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,14 @@ class Failure:
     hash: str
     stage: str
     error: str
+
+
+def stages_of(cell: Cell) -> tuple[str, ...]:
+    """The commands of a cell, in their order. What an adapted policy has forgotten is seen on the task as it is built."""
+    if not cell.is_trained:
+        return (EVALUATE,)
+    own = (TRAIN, EXPORT, EVALUATE)
+    return own if cell.base is None or not cell.shift.name else (*own, EVALUATE_AS_BUILT)
 
 
 class CellProcess:
@@ -75,7 +90,7 @@ class CellProcess:
     @property
     def stage(self) -> str | None:
         """The command that runs now or comes next; None when all have."""
-        return next((stage for stage in STAGES if stage not in self._seconds), None)
+        return next((stage for stage in stages_of(self.cell) if stage not in self._seconds), None)
 
     def poll(self) -> CellResult | Failure | None:
         """Go on as far as possible without waiting; what the cell came to, or None while it runs."""
@@ -140,10 +155,10 @@ def read_cell(folder: Path) -> CellResult | Failure | None:
     return build(CellResult, content["result"], str(folder / CELL_FILE))
 
 
-def stage_of(folder: Path) -> tuple[str, float | None]:
+def stage_of(cell: Cell, folder: Path) -> tuple[str, float | None]:
     """The command that a cell is in, and how far that has come, 0 to 1, if it says so."""
     done = _read_json(folder / STAGES_FILE) or {}
-    stage = next((stage for stage in STAGES if stage not in done), EVALUATE)
+    stage = next((stage for stage in stages_of(cell) if stage not in done), EVALUATE)
     return stage, progress(folder / f"{stage}.log")
 
 
@@ -153,6 +168,20 @@ def forget_failure(folder: Path) -> None:
     if isinstance(failure, Failure) and failure.stage == TRAIN:
         shutil.rmtree(folder / TRAIN, ignore_errors=True)
     (folder / CELL_FILE).unlink(missing_ok=True)
+
+
+def has_run(folder: Path) -> bool:
+    """Whether a cell's policy is still there for others to start from: it has come to its end and was kept."""
+    return (
+        (folder / CELL_FILE).exists() and (folder / TRAIN / "checkpoint.pt").exists() and (folder / "bundle").is_dir()
+    )
+
+
+def begin_anew(folder: Path) -> None:
+    """Let all commands of a cell be run again; what its training has is taken up where it is."""
+    for name in (CELL_FILE, STAGES_FILE):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "bundle", ignore_errors=True)
 
 
 def clean(job: Job) -> None:
@@ -168,20 +197,21 @@ def clean(job: Job) -> None:
 
 def _command(job: Job, stage: str) -> list[str]:
     folder, cell = job.folder, job.cell
-    bundle = str(folder / "bundle")
     if stage == TRAIN:
-        module = "policy_server.train_stages" if cell.stages else "policy_server.train"
+        trains = "policy_server.train_stages" if cell.stages else "policy_server.train"
+        module = "policy_server.finetune" if cell.finetune else trains
         return [sys.executable, "-m", module, str(folder / "training.yaml")]
     if stage == EXPORT:
-        return [sys.executable, "-m", "policy_server.export", str(folder / TRAIN), "--output", bundle]
+        return [sys.executable, "-m", "policy_server.export", str(folder / TRAIN), "--output", str(job.bundle)]
     asked = cell.evaluation
     options = {
-        "--bundle": bundle,
+        "--bundle": job.bundle,
         "--task": cell.task,
+        "--shift": cell.shift.name or None if stage == EVALUATE else None,
         "--episodes": asked.episodes,
         "--seed": asked.seed,
         "--workers": 1,
-        "--json": folder / "evaluation.json",
+        "--json": folder / EVALUATIONS[stage],
         "--replan-every-ticks": asked.replan_every_ticks,
         "--candidates": asked.candidates,
     }
@@ -190,8 +220,13 @@ def _command(job: Job, stage: str) -> list[str]:
 
 
 def _write_training_file(job: Job) -> None:
+    if not job.cell.is_trained:
+        return
     values: dict[str, Any] = {"name": job.cell.id, "output": str(job.folder / TRAIN), **job.cell.training}
-    if job.cell.stages:
+    if job.cell.finetune:
+        assert job.base is not None  # a cell that is fine-tuned has one
+        values = {"base": str(job.base / TRAIN), "output": str(job.folder / TRAIN), **job.cell.finetune}
+    elif job.cell.stages:
         values = {**job.cell.stages, "training": values}
     partial = job.folder / "training.yaml.partial"
     partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -201,11 +236,11 @@ def _write_training_file(job: Job) -> None:
 def _gather(job: Job, seconds: Mapping[str, float]) -> tuple[CellResult, dict[str, Any]]:
     """The row, and what else is worth keeping: the whole configuration as trained, and every episode."""
     cell, folder = job.cell, job.folder
-    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    bundle = load_bundle(folder / "bundle")
+    evaluation = _evaluation(folder, EVALUATE)
+    as_built = _evaluation(folder, EVALUATE_AS_BUILT) if EVALUATE_AS_BUILT in stages_of(cell) else {"results": []}
+    bundle = load_bundle(job.bundle)
     trained = bundle.manifest.training
-    loss, step_s = _loss_curve(folder / TRAIN / "loss.csv")
-    step_s = seconds[TRAIN] / trained["steps"] if math.isnan(step_s) else step_s
+    training = _Training(0, math.nan, 0.0, 0.0) if not cell.is_trained else _training(job, seconds, trained["steps"])
     outcomes, completed = outcome_strings(cell.task, evaluation["results"])
     result = CellResult(
         cell=cell.id,
@@ -219,23 +254,50 @@ def _gather(job: Job, seconds: Mapping[str, float]) -> tuple[CellResult, dict[st
         backbone=cell.backbone,
         seed=cell.seed,
         observations="images" if bundle.spec.cameras else "features",
-        steps=trained["steps"],
-        final_loss=loss,
+        steps=training.steps,
+        final_loss=training.loss,
         bundle_mb=round(sum(file.stat().st_size for file in bundle.path.iterdir()) / 1e6, 2),
         bundle_hash=bundle.hash,
         evaluation_seed=cell.evaluation.seed,
         outcomes=outcomes,
         completed=completed,
-        step_s=round(step_s, 6),
+        step_s=round(training.step_s, 6),
         # Of a training that was stopped, the last start alone is known, but the steps of all starts.
-        train_s=round(max(seconds[TRAIN], step_s * trained["steps"]), 1),
-        export_s=round(seconds[EXPORT], 1),
-        evaluate_s=round(seconds[EVALUATE], 1),
+        train_s=round(max(seconds.get(TRAIN, 0.0), training.step_s * training.steps), 1),
+        export_s=round(seconds.get(EXPORT, 0.0), 1),
+        evaluate_s=round(sum(seconds.get(stage, 0.0) for stage in EVALUATIONS), 1),
         versions=versions(job.root),
         machine=machine(),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        shift=cell.shift.name,
+        base="" if cell.base is None else cell.base.hash,
+        trained_fraction=training.fraction,
+        as_built=outcome_strings(cell.task, as_built["results"])[0],
     )
-    return result, {"configuration": trained["config"], "episodes": evaluation["results"]}
+    details = {"configuration": trained["config"], "episodes": evaluation["results"]}
+    return result, details | ({"episodes_as_built": as_built["results"]} if result.as_built else {})
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How a policy was trained; ``fraction``: the share of its parameters that was."""
+
+    steps: int
+    loss: float
+    step_s: float
+    fraction: float
+
+
+def _training(job: Job, seconds: Mapping[str, float], steps: int) -> _Training:
+    loss, step_s = _loss_curve(job.folder / TRAIN / "loss.csv")
+    facts = _read_json(job.folder / TRAIN / FACTS_FILE) or {}
+    step_s = seconds[TRAIN] / steps if math.isnan(step_s) else step_s
+    return _Training(steps, loss, step_s, round(facts.get("trained_fraction", 1.0), 6))
+
+
+def _evaluation(folder: Path, stage: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / EVALUATIONS[stage]).read_text(encoding="utf-8"))
+    return found
 
 
 def _loss_curve(file: Path) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sim_bridge.study.result import CellResult
 from sim_bridge.study.statistics import Difference, paired_difference
 
 Key = tuple[Any, ...]
+Measure = Literal["success", "as_built"]
 
 
 @dataclass(frozen=True)
@@ -50,29 +51,41 @@ def compare(config: ComparisonConfig, results: Iterable[CellResult]) -> list[Com
     shared_axes = [axis for axis in same if axis not in config.over]
     rows: dict[Key, list[tuple[CellResult, CellResult]]] = defaultdict(list)
     for key, result in side_a.items():
-        if key in side_b and is_paired(result, side_b[key]):
+        if key in side_b and is_paired(result, side_b[key], config.measure):
             rows[tuple(value for axis, value in zip(same, key, strict=True) if axis in shared_axes)].append(
                 (result, side_b[key])
             )
-    return [_row(dict(zip(shared_axes, key, strict=True)), pairs) for key, pairs in rows.items()]
+    return [_row(dict(zip(shared_axes, key, strict=True)), pairs, config.measure) for key, pairs in rows.items()]
 
 
-def is_paired(a: CellResult, b: CellResult) -> bool:
+def is_paired(a: CellResult, b: CellResult, measure: Measure = "success") -> bool:
     """Whether both ran the same episodes."""
-    return (a.task, a.evaluation_seed, a.episodes) == (b.task, b.evaluation_seed, b.episodes)
+    if (a.task, a.evaluation_seed) != (b.task, b.evaluation_seed):
+        return False
+    if measure == "success" and a.shift != b.shift:
+        return False
+    return len(outcomes_of(a, measure)) == len(outcomes_of(b, measure)) > 0
 
 
-def _row(shared: dict[str, Any], pairs: list[tuple[CellResult, CellResult]]) -> Comparison:
+def outcomes_of(result: CellResult, measure: Measure) -> str:
+    """One character per episode: on the cell's task, or on the task as it is built; that of a cell without a shift is the same."""
+    return result.as_built if measure == "as_built" and result.shift else result.outcomes
+
+
+def _row(shared: dict[str, Any], pairs: list[tuple[CellResult, CellResult]], measure: Measure) -> Comparison:
     blocks: dict[Key, list[tuple[CellResult, CellResult]]] = defaultdict(list)
     for a, b in pairs:  # seeds of one block ran the same episodes; everything else that is pooled has blocks of its own
         blocks[tuple(value_of(a, axis) for axis in AXES if axis != "seed")].append((a, b))
     difference = paired_difference(
-        [(_outcomes(a for a, _ in block), _outcomes(b for _, b in block)) for block in blocks.values()]
+        [
+            (_outcomes((a for a, _ in block), measure), _outcomes((b for _, b in block), measure))
+            for block in blocks.values()
+        ]
     )
     tasks = tuple(dict.fromkeys(a.task for a, _ in pairs))
     return Comparison(shared, tasks, tuple(sorted({a.seed for a, _ in pairs})), difference)
 
 
-def _outcomes(results: Iterable[CellResult]) -> NDArray[np.int8]:
+def _outcomes(results: Iterable[CellResult], measure: Measure) -> NDArray[np.int8]:
     """Int8 0/1 (S, E)."""
-    return np.array([[character == "1" for character in result.outcomes] for result in results], np.int8)
+    return np.array([[character == "1" for character in outcomes_of(result, measure)] for result in results], np.int8)

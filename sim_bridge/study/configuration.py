@@ -4,15 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
+from sim_bridge.task_config import load_task_config
 from sim_bridge.tasks.registry import task_by_name
 
-AXES = ("task", "context_length", "demonstrations", "method", "backbone", "seed")
+AXES = ("task", "shift", "context_length", "demonstrations", "method", "backbone", "seed")
 """What cells differ in; each is also a column of the results table."""
 DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "shift": ("",),
     "demonstrations": ("N",),
     "method": ("naive",),
     "backbone": ("unet_attention",),
@@ -54,20 +56,29 @@ class MethodConfig:
     """A way to train and to run: overrides of the training configuration, and of how the bundle is sampled.
 
     With ``stages`` (encoder, finetune_steps, … as in ``config/training/stages_reach_cued.yaml``) it is trained in stages.
+    With ``adapts``, the name of another method, it starts from that method's policy of the same task, context length, backbone and
+    seed, trained on all N demonstrations of the task as it is built: ``finetune`` (settings of ``policy_server.finetune``) says
+    how, and without it the policy is run as it is.
     """
 
     training: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, Any] = field(default_factory=dict)
+    adapts: str | None = None
+    finetune: dict[str, Any] = field(default_factory=dict)
     replan_every_ticks: int | None = None
     candidates: int | None = None
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """How demonstrations are collected where the dataset has too few."""
+    """How demonstrations are collected where the dataset has too few.
+
+    ``shifted``: folder of the demonstrations of a shifted task, a dataset per task, shift and training seed.
+    """
 
     images: bool = False
     noise_rad: float | None = None
+    shifted: Path = Path("data/shifted")
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ class ComparisonConfig:
     """Two choices of the same axes, compared in pairs: cells that agree in everything else, episode by episode.
 
     Pairs are pooled over the axes ``over``; each combination of the others has a row of its own. ``where`` restricts both sides
-    to values, or lists of values, of other axes.
+    to values, or lists of values, of other axes. ``measure``: success on the cell's task, or, of adapted policies, on the task as it
+    is built (``as_built``): what they have not forgotten.
     """
 
     name: str
@@ -83,6 +95,7 @@ class ComparisonConfig:
     b: dict[str, Any]
     over: tuple[str, ...] = ("seed",)
     where: dict[str, Any] = field(default_factory=dict)
+    measure: Literal["success", "as_built"] = "success"
 
 
 @dataclass(frozen=True)
@@ -101,8 +114,9 @@ class StudyConfig:
 
     ``base`` holds what all training configurations have in common. A grid maps axes to lists of values; its cells are the product,
     the axis named first varying slowest. ``demonstrations`` are counts, or ``N``, ``N/2``, ``2N`` of the task's N. A backbone that
-    ``backbones`` does not list means ``model.backbone`` alone. ``output`` holds cells at work; ``results`` gets the table, the
-    plots and the report. Checkpoints and bundles of finished cells are deleted unless ``keep_bundles``.
+    ``backbones`` does not list means ``model.backbone`` alone. ``finetune`` holds what all adapting methods have in common.
+    ``output`` holds cells at work; ``results`` gets the table, the plots and the report. Checkpoints and bundles of finished cells
+    are deleted unless ``keep_bundles``; those of policies that others adapt are kept.
     """
 
     name: str
@@ -114,6 +128,7 @@ class StudyConfig:
     base: dict[str, Any] = field(default_factory=dict)
     methods: dict[str, MethodConfig] = field(default_factory=lambda: {"naive": MethodConfig()})
     backbones: dict[str, dict[str, Any]] = field(default_factory=dict)
+    finetune: dict[str, Any] = field(default_factory=dict)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
     comparisons: tuple[ComparisonConfig, ...] = ()
@@ -126,6 +141,8 @@ def load_study(file: Path | str, overrides: Iterable[str] = ()) -> StudyConfig:
     config = configuration.load(StudyConfig, file, overrides)
     for task in config.tasks:
         task_by_name(task)
+    for name, method in config.methods.items():
+        _check_adapting(name, method, config, f"{file}: methods.{name}")
     for i, grid in enumerate(config.grids):
         _check_grid(grid, config, f"{file}: grids[{i}]")
     for comparison in config.comparisons:
@@ -147,10 +164,39 @@ def _check_grid(grid: dict[str, tuple[Any, ...]], config: StudyConfig, where: st
             raise ConfigurationError(f"{where}: '{axis}' is missing: give a list of values")
     _check_names(grid["task"], config.tasks, f"{where}: task")
     _check_names(grid.get("method", ("naive",)), config.methods, f"{where}: method")
+    for shift in filter(None, grid.get("shift", ())):
+        for task in grid["task"]:
+            load_task_config(task, shift=shift)
     for axis in ("context_length", "seed"):
         for value in grid.get(axis, ()):
             if not isinstance(value, int):
                 raise ConfigurationError(f"{where}: {axis}={value!r}: give whole numbers")
+
+
+def _check_adapting(name: str, method: MethodConfig, config: StudyConfig, where: str) -> None:
+    if method.adapts is None:
+        if method.finetune:
+            raise ConfigurationError(f"{where}: finetune goes with adapts, the method whose policy is the start")
+        return
+    _check_names([method.adapts], config.methods, f"{where}: adapts")
+    if config.methods[method.adapts].adapts is not None:
+        raise ConfigurationError(
+            f"{where}: adapts '{method.adapts}', which adapts another itself: name a method that trains"
+        )
+    if method.training or method.stages:
+        raise ConfigurationError(f"{where}: training and stages are the base's: say under finetune what is different")
+    taken = {
+        "base",
+        "dataset",
+        "output",
+        "demonstrations",
+        "seed",
+        "bundle",
+        "adapter",
+        "base_bundle",
+    } & method.finetune.keys()
+    if taken:
+        raise ConfigurationError(f"{where}: finetune.{min(taken)} is set by the study: leave it out")
 
 
 def _check_names(names: Iterable[Any], known: Iterable[str], where: str) -> None:

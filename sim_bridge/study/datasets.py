@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from policy_server.runtime.child import Child
@@ -16,15 +17,36 @@ from sim_bridge.study.configuration import CollectionConfig
 
 _ATTEMPTS = 5
 _POLL_S = 0.1
+_SHIFTED_SEED = 2_000_000
+_SEEDS_PER_DATASET = 1_000
 
 
-def missing_demonstrations(cells: Iterable[Cell], root: Path) -> dict[tuple[str, Path], int]:
-    """(task, dataset) → how many demonstrations it must have, for those that have fewer."""
-    needed: dict[tuple[str, Path], int] = {}
+@dataclass(frozen=True)
+class Source:
+    """A dataset and what is shown in it; ``first_seed`` None: where collecting begins by itself."""
+
+    task: str
+    dataset: Path
+    shift: str = ""
+    first_seed: int | None = None
+
+
+def source_of(cell: Cell, root: Path) -> Source:
+    """Where a cell's demonstrations come from. Of a shifted task each training seed has worlds of its own."""
+    dataset = root / cell.dataset
+    if not cell.shift.name:
+        return Source(cell.task, dataset)
+    return Source(cell.task, dataset, cell.shift.name, _SHIFTED_SEED + _SEEDS_PER_DATASET * cell.seed)
+
+
+def missing_demonstrations(cells: Iterable[Cell], root: Path) -> dict[Source, int]:
+    """Source → how many demonstrations it must have, for those that have fewer."""
+    needed: dict[Source, int] = {}
     for cell in cells:
-        key = (cell.task, root / cell.training["dataset"])
-        needed[key] = max(needed.get(key, 0), cell.demonstrations)
-    return {(task, dataset): count for (task, dataset), count in needed.items() if count_of(dataset) < count}
+        if cell.is_trained:
+            source = source_of(cell, root)
+            needed[source] = max(needed.get(source, 0), cell.demonstrations)
+    return {source: count for source, count in needed.items() if count_of(source.dataset) < count}
 
 
 def count_of(dataset: Path) -> int:
@@ -32,7 +54,7 @@ def count_of(dataset: Path) -> int:
     return len(list_episodes(dataset)) if dataset.is_dir() else 0
 
 
-def collect(task: str, dataset: Path, count: int, config: CollectionConfig, workers: int, root: Path) -> None:
+def collect(source: Source, count: int, config: CollectionConfig, workers: int, root: Path) -> None:
     """Collect until there are ``count`` demonstrations; those that fail are not kept, so it takes more seeds than that.
 
     Another process that collects the same dataset is waited for. The command's progress bar goes to this process' terminal.
@@ -40,6 +62,7 @@ def collect(task: str, dataset: Path, count: int, config: CollectionConfig, work
     Raises:
         DatasetError: the command failed, or far too many demonstrations do.
     """
+    dataset = source.dataset
     dataset.parent.mkdir(parents=True, exist_ok=True)
     with dataset.with_name(f".{dataset.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -48,18 +71,22 @@ def collect(task: str, dataset: Path, count: int, config: CollectionConfig, work
             have = count_of(dataset)
             if have >= count:
                 return
-            _run(task, dataset, seeds, config, workers, root)
+            _run(source, seeds, config, workers, root)
             have = max(1, count_of(dataset))
             seeds += math.ceil((count - have) * seeds / have)
         raise DatasetError(
             f"'{dataset}' has {count_of(dataset)} of {count} demonstrations after {_ATTEMPTS} rounds: "
-            f"look at the expert with python -m sim_bridge.check_experts --task {task}"
+            f"look at the expert with python -m sim_bridge.check_experts --task {source.task}"
         )
 
 
-def _run(task: str, dataset: Path, seeds: int, config: CollectionConfig, workers: int, root: Path) -> None:
-    command = [sys.executable, "-m", "sim_bridge.collect", "--task", task, "--episodes", str(seeds)]
-    command += ["--output", str(dataset), "--workers", str(workers)]
+def _run(source: Source, seeds: int, config: CollectionConfig, workers: int, root: Path) -> None:
+    command = [sys.executable, "-m", "sim_bridge.collect", "--task", source.task, "--episodes", str(seeds)]
+    command += ["--output", str(source.dataset), "--workers", str(workers)]
+    if source.shift:
+        command += ["--shift", source.shift]
+    if source.first_seed is not None:
+        command += ["--seed", str(source.first_seed)]
     if not config.images:
         command.append("--no-images")
     if config.noise_rad is not None:
@@ -72,4 +99,6 @@ def _run(task: str, dataset: Path, seeds: int, config: CollectionConfig, workers
         child.interrupt()
         child.end()
     if status:
-        raise DatasetError(f"collecting {task} into '{dataset}' ended with status {status}: its error is above")
+        raise DatasetError(
+            f"collecting {source.task} into '{source.dataset}' ended with status {status}: its error is above"
+        )

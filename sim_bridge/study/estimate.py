@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from sim_bridge.study.cell_run import EVALUATE_AS_BUILT, stages_of
 from sim_bridge.study.cells import Cell
 from sim_bridge.study.result import CellResult
 
@@ -18,12 +19,17 @@ def estimate_s(cell: Cell, results: Iterable[CellResult]) -> float | None:
         return None
     for_training = _most_alike(cell, measured, ("observations", "backbone", "method", "context_length", "task"))
     for_evaluation = _most_alike(cell, measured, ("observations", "task", "backbone", "context_length", "method"))
-    steps = cell.training.get("steps", median(result.steps for result in for_training))
+    steps = median(result.steps for result in for_training) if cell.steps is None else cell.steps
     training_s = steps * median(result.step_s for result in for_training)
     start_s = median(max(0.0, result.train_s - result.step_s * result.steps) for result in for_training)
     export_s = median(result.export_s for result in for_training)
-    episode_s = median(result.evaluate_s / result.episodes for result in for_evaluation)
-    return start_s + training_s + export_s + cell.evaluation.episodes * episode_s
+    episode_s = median(result.evaluate_s / _episodes(result) for result in for_evaluation)
+    evaluation_s = episode_s * cell.evaluation.episodes * (1 + (EVALUATE_AS_BUILT in stages_of(cell)))
+    return evaluation_s + (start_s + training_s + export_s if cell.is_trained else 0.0)
+
+
+def _episodes(result: CellResult) -> int:
+    return result.episodes + len(result.as_built)
 
 
 def _most_alike(cell: Cell, results: Sequence[CellResult], axes: Sequence[str]) -> list[CellResult]:

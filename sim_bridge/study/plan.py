@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from sim_bridge.study.cell_run import Failure, Job, forget_failure, read_cell
+from sim_bridge.study.cell_run import Failure, Job, begin_anew, forget_failure, has_run, read_cell
 from sim_bridge.study.cells import Cell, expand
 from sim_bridge.study.configuration import StudyConfig
 from sim_bridge.study.estimate import estimate_s
@@ -45,12 +45,32 @@ class Plan:
         return self.root / self.config.output / cell.id
 
     def job(self, cell: Cell) -> Job:
-        return Job(cell, self.folder(cell), self.root, self.config.keep_bundles)
+        base = None if cell.base is None else self.folder(cell.base)
+        keeps = self.config.keep_bundles or any(cell.hash == other.base.hash for other in self.cells if other.base)
+        return Job(cell, self.folder(cell), self.root, keeps, base)
 
     def pending(self, only: str = "*") -> list[Cell]:
-        """Cells without a result or a failure, of those whose name fits the pattern (``reach_cued*``, or any part of it)."""
+        """Cells without a result or a failure, of those whose name fits the pattern (``reach_cued*``, or any part of it).
+
+        A cell that one of them adapts is among them, whatever its name, unless its policy is still there.
+        """
         known = self.results.keys() | self.failures.keys()
-        return [cell for cell in self.cells if cell.hash not in known and is_chosen(cell, only)]
+        asked = {cell.hash for cell in self.cells if cell.hash not in known and is_chosen(cell, only)}
+        bases = {cell.base.hash for cell in self.cells if cell.hash in asked and cell.base is not None}
+        return [cell for cell in self.cells if cell.hash in asked or (cell.hash in bases and self._is_missing(cell))]
+
+    def is_ready(self, cell: Cell) -> bool:
+        """Whether the policy that the cell adapts is there; one that adapts none is always ready."""
+        return cell.base is None or has_run(self.folder(cell.base))
+
+    def begin(self, cell: Cell) -> Job:
+        """The job of a cell that is begun now. One whose result is known but whose policy is gone is run anew."""
+        if cell.hash in self.results and not has_run(self.folder(cell)):
+            begin_anew(self.folder(cell))
+        return self.job(cell)
+
+    def _is_missing(self, cell: Cell) -> bool:
+        return cell.hash not in self.failures and not has_run(self.folder(cell))
 
     def add(self, end: CellResult | Failure) -> None:
         """Take up how a cell ended; a result goes into the table at once."""
@@ -105,12 +125,13 @@ def is_chosen(cell: Cell, only: str) -> bool:
 
 
 def first_that_fits(cells: Sequence[Cell], plan: Plan, left_s: float | None) -> Cell | None:
-    """The first cell that takes no longer than ``left_s`` (None: any); a cell that cannot be estimated is given a try."""
+    """The first cell that is ready and takes no longer than ``left_s`` (None: any); one that cannot be estimated is given a try."""
+    ready = [cell for cell in cells if plan.is_ready(cell)]
     if left_s is None:
-        return cells[0] if cells else None
+        return ready[0] if ready else None
     if left_s <= 0:
         return None
-    for cell, needed_s in zip(cells, plan.estimate_s(cells), strict=True):
+    for cell, needed_s in zip(ready, plan.estimate_s(ready), strict=True):
         if needed_s is None or needed_s <= left_s:
             return cell
     return None

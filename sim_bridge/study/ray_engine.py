@@ -12,7 +12,7 @@ from policy_server.runtime.child import GRACE_S
 from policy_server.runtime.errors import ConfigurationError, PolicyError
 from sim_bridge.study.cell_run import CELL_FILE, CellProcess, Failure, Job, forget_failure, read_cell, record_failure
 from sim_bridge.study.configuration import CollectionConfig
-from sim_bridge.study.datasets import collect, count_of
+from sim_bridge.study.datasets import collect, count_of, source_of
 from sim_bridge.study.engine import POLL_S
 from sim_bridge.study.result import CellResult
 
@@ -106,10 +106,10 @@ def _work(job: Job, collection: CollectionConfig) -> None:
     if not job.root.is_dir():
         raise ConfigurationError(f"no folder '{job.root}' on {os.uname().nodename}: the project must be there")
     forget_failure(job.folder)  # of an earlier try on this machine; the study asks for this cell again
-    dataset = job.root / job.cell.training["dataset"]
+    source = source_of(job.cell, job.root)
     try:
-        if count_of(dataset) < job.cell.demonstrations:
-            collect(job.cell.task, dataset, job.cell.demonstrations, collection, 1, job.root)
+        if count_of(source.dataset) < job.cell.demonstrations:
+            collect(source, job.cell.demonstrations, collection, 1, job.root)
     except PolicyError as error:
         record_failure(job, "collect", str(error))
         return

@@ -10,6 +10,9 @@ from statistics import median
 from typing import Any
 
 from sim_bridge.intervals import Rate
+from sim_bridge.study.adaptation import shifted_worlds
+from sim_bridge.study.adaptation_plot import plot_adaptation
+from sim_bridge.study.adaptation_report import adaptation_sections
 from sim_bridge.study.comparisons import Comparison, compare
 from sim_bridge.study.configuration import ComparisonConfig
 from sim_bridge.study.plan import Plan
@@ -49,11 +52,13 @@ def _body(plan: Plan, config_file: str) -> Iterator[str]:
     yield from _what_was_run(plan, results, config_file)
     if not results:
         return
-    yield from _plots(plan, results)
-    for task in dict.fromkeys(result.task for result in results):
-        yield from _task(task, [result for result in results if result.task == task])
+    unshifted = [result for result in results if not result.shift]
+    yield from _plots(plan, unshifted)
+    for task in dict.fromkeys(result.task for result in unshifted):
+        yield from _task(task, [result for result in unshifted if result.task == task])
+    yield from _adaptation(plan, results)
     yield from _comparisons(plan, results)
-    yield from _cost(results)
+    yield from _cost(unshifted)
     yield from _what_is_missing(plan)
 
 
@@ -132,6 +137,12 @@ def _rate(rate: Rate | None) -> str:
     return f"**{100 * rate.successes / rate.episodes:.0f}** ({low} to {high})"
 
 
+def _adaptation(plan: Plan, results: Sequence[CellResult]) -> Iterator[str]:
+    worlds = shifted_worlds(results)
+    plot = plan.table.with_name(f"{plan.config.name}_adaptation.png")
+    yield from adaptation_sections(worlds, plot.name if plot_adaptation(worlds, plot) else None)
+
+
 def _comparisons(plan: Plan, results: Sequence[CellResult]) -> Iterator[str]:
     found = [(config, row) for config in plan.config.comparisons for row in compare(config, results)]
     if not found:
@@ -157,6 +168,9 @@ def _comparison(config: ComparisonConfig, rows: Sequence[Comparison]) -> Iterato
     a, b = (", ".join(str(value) for value in side.values()) for side in (config.a, config.b))
     yield f"### {config.name}"
     yield ""
+    if config.measure == "as_built":
+        yield "On the task as it is built: what adapting has left of it."
+        yield ""
     yield f"| {a} against {b}, at | training seeds | pairs | {a} | {b} | difference | 95 % interval | only {a} | only {b} | p |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
@@ -175,8 +189,8 @@ def _shared(row: Comparison) -> str:
     shown = {axis: value for axis, value in row.shared.items() if axis != "seed"}
     if "task" not in shown:
         shown = {"task": " + ".join(row.tasks)} | shown
-    names = {"context_length": "context ", "demonstrations": "", "task": "", "method": "", "backbone": ""}
-    return ", ".join(f"{names[axis]}{value}" for axis, value in shown.items())
+    names = {"context_length": "context "}
+    return ", ".join(f"{names.get(axis, '')}{value}" for axis, value in shown.items() if value != "")
 
 
 def _p(p: float) -> str:

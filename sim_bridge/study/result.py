@@ -25,6 +25,10 @@ class CellResult:
         completed: the same for the manipulation itself; empty where the task does not state it.
         step_s: mean wall time of an optimizer step; ``train_s``, ``export_s``, ``evaluate_s``: of the whole commands.
         versions: of what computed it; ``machine``: on what.
+        shift: name of what was different where it was trained and evaluated; empty: the task as it is built.
+        base: hash of the cell whose policy it started from; empty: from nothing.
+        trained_fraction: share of the policy's parameters that was trained.
+        as_built: outcomes, as ``outcomes``, on the same seeds of the task as it is built, of a policy that was adapted to a shift.
     """
 
     cell: str
@@ -52,6 +56,10 @@ class CellResult:
     versions: str
     machine: str
     finished: str
+    shift: str = ""
+    base: str = ""
+    trained_fraction: float = 1.0
+    as_built: str = ""
 
     @property
     def episodes(self) -> int:

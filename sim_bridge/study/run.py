@@ -59,7 +59,7 @@ class _Run:
             if cell is None:
                 break
             self._waiting.remove(cell)
-            self._engine.submit(self._plan.job(cell))
+            self._engine.submit(self._plan.begin(cell))
             self._running[cell.hash] = (cell, time.monotonic())
             begun = True
         return begun
@@ -72,7 +72,7 @@ class _Run:
         now_s = time.monotonic()
         running = []
         for cell, begun_s in self._running.values():
-            stage, share = stage_of(self._plan.folder(cell))
+            stage, share = stage_of(cell, self._plan.folder(cell))
             running.append(RunningCell(cell.id, stage, share, now_s - begun_s))
         return Status(self._done, self._failed, self._total, running, self._work_left_s(now_s))
 

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,9 @@ def _row(result: CellResult) -> dict[str, Any]:
 
 def _result(row: dict[str, str]) -> CellResult:
     read: dict[type, Any] = {int: int, float: float, str: str}
-    return CellResult(**{field.name: read[_type(field.type)](row[field.name]) for field in fields(CellResult)})
+    # Columns that came later have a default: a table of before them is read too.
+    named = [field for field in fields(CellResult) if field.name in row or field.default is MISSING]
+    return CellResult(**{field.name: read[_type(field.type)](row[field.name]) for field in named})
 
 
 def _type(annotation: Any) -> type:

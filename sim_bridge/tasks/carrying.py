@@ -56,12 +56,12 @@ class Moment:
         return bool(np.hypot(*offset[:2]) < AT_PLACE_M and offset[2] < ON_TABLE_M)
 
 
-def add_cube(spec: mujoco.MjSpec, name: str, rgba: tuple[float, float, float, float]) -> None:
-    """A free cube that the hand can grasp; its joint has the same name."""
-    body = spec.worldbody.add_body(name=name, pos=[0.5, 0, CUBE_HALF_M])
+def add_cube(spec: mujoco.MjSpec, name: str, colour: tuple[float, float, float], half_m: float = CUBE_HALF_M) -> None:
+    """A free cube that the hand can grasp; its joint has the same name. ``half_m``: half its side."""
+    body = spec.worldbody.add_body(name=name, pos=[0.5, 0, half_m])
     body.add_freejoint(name=name)
     body.add_geom(
-        name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=[CUBE_HALF_M] * 3, rgba=rgba, mass=CUBE_MASS_KG,
+        name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=[half_m] * 3, rgba=[*colour, 1.0], mass=CUBE_MASS_KG,
         condim=4, friction=[0.8, 0.01, 0.0001],
     )  # fmt: skip
 

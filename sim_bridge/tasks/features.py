@@ -22,6 +22,11 @@ def as_features(*parts: ArrayLike) -> NDArray[np.float32]:
     return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
 
 
+def hand(simulation: Simulation) -> NDArray[np.float64]:
+    """The tool centre point, float64 (3,): the values of ``HAND``."""
+    return simulation.in_base(simulation.hand_position())
+
+
 def shown_colour(simulation: Simulation) -> NDArray[np.float32]:
     """The lamp's colour, float32 (3,): the values of ``LAMP``."""
     return simulation.model.geom_rgba[simulation.geom_id(lamp.GEOM), :3].copy()
@@ -33,8 +38,8 @@ def cube_names(cube: str) -> tuple[str, ...]:
 
 
 def cube_pose(simulation: Simulation, joint: str) -> NDArray[np.float64]:
-    """Centre (m) and yaw of a free cube, float64 (5,). A quarter turn cannot be seen, so four times the yaw is stated."""
+    """Centre (m, base frame) and yaw of a free cube, float64 (5,). A quarter turn cannot be seen, so four times the yaw is stated."""
     pose = simulation.data.joint(joint).qpos
     w, x, y, z = pose[3:7]
     yaw_rad = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return np.array([*pose[:3], np.cos(4 * yaw_rad), np.sin(4 * yaw_rad)])
+    return np.array([*simulation.in_base(pose[:3]), np.cos(4 * yaw_rad), np.sin(4 * yaw_rad)])

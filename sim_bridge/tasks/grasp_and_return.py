@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from sim_bridge.fr3 import FINGER_OPEN_M
 from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, is_reachable
+from sim_bridge.shift import AS_BUILT, Shift
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.carrying import CUBE_HALF_M, ON_TABLE_M, Carrier, add_cube, lies_alone, look_at_cube
-from sim_bridge.tasks.features import HAND, LAMP, as_features, cube_names, cube_pose, shown_colour
+from sim_bridge.tasks.features import HAND, LAMP, as_features, cube_names, cube_pose, hand, shown_colour
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -24,6 +25,7 @@ DISPLAY_RADIUS_M = 0.05
 DISPLAY_HEIGHT_M = 0.14
 SHOWN_WITHIN_M = 0.05
 LAMP_M = (0.70, 0.0)
+COLOURS = {"cube": (0.85, 0.15, 0.12), "display": (0.15, 0.65, 0.30), "go": lamp.WHITE}
 
 SHOW_TICKS = (60, 80)
 FETCH_TICKS = 70
@@ -62,22 +64,27 @@ class GraspAndReturn:
     start_finger_m = FINGER_OPEN_M
     feature_names: tuple[str, ...] = (*HAND, *LAMP, *cube_names(CUBE))
 
-    def __init__(self) -> None:
-        self._goals = HandGoals()
+    def __init__(self, shift: Shift = AS_BUILT) -> None:
+        """Raises ShiftError."""
+        shift.meanings(())
+        self.shift = shift
+        self._colours = shift.recoloured(COLOURS)
+        self.cube_half_m = CUBE_HALF_M * shift.object_scale
+        self._goals = HandGoals(shift.table_m)
 
     def build(self, spec: mujoco.MjSpec) -> None:
         lamp.add_lamp(spec, LAMP_M)
         display = spec.worldbody.add_body(name="display", pos=[*DISPLAY_M, 0.0])
         display.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[DISPLAY_RADIUS_M, 0.0008, 0], pos=[0, 0, 0.0008],
-            rgba=[0.15, 0.65, 0.30, 1], contype=0, conaffinity=0,
+            rgba=[*self._colours["display"], 1], contype=0, conaffinity=0,
         )  # fmt: skip
-        add_cube(spec, CUBE, (0.85, 0.15, 0.12, 1.0))
+        add_cube(spec, CUBE, self._colours["cube"], self.cube_half_m)
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
         self.episode = draw_episode(rng)
         self.progress = Progress()
-        simulation.place_free(CUBE, np.append(self.episode.origin_m, CUBE_HALF_M), self.episode.cube_yaw_rad)
+        simulation.place_free(CUBE, np.append(self.episode.origin_m, self.cube_half_m), self.episode.cube_yaw_rad)
         lamp.show(simulation, lamp.DARK)
 
     def tick(self, simulation: Simulation, tick: int) -> None:
@@ -85,9 +92,9 @@ class GraspAndReturn:
         is_shown = np.hypot(*(cube.qpos[:2] - DISPLAY_M)) < SHOWN_WITHIN_M and cube.qpos[2] > DISPLAY_HEIGHT_M / 2
         progress.shown_ticks += bool(is_shown)
         progress.may_return |= progress.shown_ticks >= self.episode.show_ticks
-        is_down = cube.qpos[2] < CUBE_HALF_M + ON_TABLE_M and lies_alone(simulation, CUBE)
+        is_down = cube.qpos[2] < self.cube_half_m + ON_TABLE_M and lies_alone(simulation, CUBE)
         progress.rest_ticks = progress.rest_ticks + 1 if progress.may_return and is_down else 0
-        lamp.show(simulation, lamp.WHITE if progress.may_return else lamp.DARK)
+        lamp.show(simulation, self._colours["go"] if progress.may_return else lamp.DARK)
 
     def check(self, simulation: Simulation) -> Outcome:
         if not is_reachable(simulation.data.joint(CUBE).qpos[:3]):
@@ -101,11 +108,11 @@ class GraspAndReturn:
 
     def features(self, simulation: Simulation) -> NDArray[np.float32]:
         cube = cube_pose(simulation, CUBE)
-        return as_features(simulation.hand_position(), shown_colour(simulation), cube)
+        return as_features(hand(simulation), shown_colour(simulation), cube)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         place_m = self.episode.origin_m if knows else draw_episode(rng).origin_m
-        return GraspAndReturnExpert(self, Carrier(self._goals), np.append(place_m, CUBE_HALF_M))
+        return GraspAndReturnExpert(self, Carrier(self._goals), np.append(place_m, self.cube_half_m))
 
     def _distance_to_origin(self, simulation: Simulation) -> float:
         return float(np.hypot(*(simulation.data.joint(CUBE).qpos[:2] - self.episode.origin_m)))

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from sim_bridge.fr3 import FINGER_OPEN_M
 from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, is_reachable
+from sim_bridge.shift import AS_BUILT, Colour, Shift
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks.carrying import CUBE_HALF_M, Carrier, add_cube, lies_alone, look_at_cube
-from sim_bridge.tasks.features import HAND, as_features, cube_names, cube_pose
+from sim_bridge.tasks.features import HAND, as_features, cube_names, cube_pose, hand
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -25,7 +26,8 @@ TRAY_FLOOR_M = 0.004
 WALL_HALF_HEIGHT_M = 0.008
 WALL_HALF_WIDTH_M = 0.004
 
-INSIDE_M = TRAY_HALF_M - CUBE_HALF_M
+COLOURS = {"cube": (0.85, 0.15, 0.12), "tray": (0.20, 0.35, 0.60), "tray_wall": (0.15, 0.27, 0.48)}
+
 REST_TICKS = 2
 HORIZON_TICKS = 150
 
@@ -51,24 +53,31 @@ class PickAndPlace:
     start_finger_m = FINGER_OPEN_M
     feature_names: tuple[str, ...] = (*HAND, *cube_names(CUBE), "tray_x_m", "tray_y_m")
 
-    def __init__(self) -> None:
-        self._goals = HandGoals()
+    def __init__(self, shift: Shift = AS_BUILT) -> None:
+        """Raises ShiftError."""
+        shift.meanings(())
+        self.shift = shift
+        self._colours = shift.recoloured(COLOURS)
+        self._cube_half_m = CUBE_HALF_M * shift.object_scale
+        self._goals = HandGoals(shift.table_m)
         self._rest_ticks = 0
 
     def build(self, spec: mujoco.MjSpec) -> None:
-        _add_tray(spec)
-        add_cube(spec, CUBE, (0.85, 0.15, 0.12, 1.0))
+        _add_tray(spec, self._colours["tray"], self._colours["tray_wall"])
+        add_cube(spec, CUBE, self._colours["cube"], self._cube_half_m)
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
         self.episode = draw_episode(rng)
         self._rest_ticks = 0
         simulation.place_mocap("tray", np.append(self.episode.tray_m, 0.0))
-        simulation.place_free(CUBE, np.append(self.episode.cube_m, CUBE_HALF_M), self.episode.cube_yaw_rad)
+        simulation.place_free(CUBE, np.append(self.episode.cube_m, self._cube_half_m), self.episode.cube_yaw_rad)
 
     def tick(self, simulation: Simulation, tick: int) -> None:
         cube = simulation.data.joint(CUBE)
         offset = np.abs(cube.qpos[:2] - self.episode.tray_m)
-        is_inside = offset.max() < INSIDE_M and cube.qpos[2] < CUBE_HALF_M + 2 * TRAY_FLOOR_M
+        is_inside = (
+            offset.max() < TRAY_HALF_M - self._cube_half_m and cube.qpos[2] < self._cube_half_m + 2 * TRAY_FLOOR_M
+        )
         self._rest_ticks = self._rest_ticks + 1 if is_inside and lies_alone(simulation, CUBE) else 0
 
     def check(self, simulation: Simulation) -> Outcome:
@@ -80,10 +89,10 @@ class PickAndPlace:
 
     def features(self, simulation: Simulation) -> NDArray[np.float32]:
         tray_m = simulation.data.mocap_pos[simulation.mocap_id("tray"), :2]
-        return as_features(simulation.hand_position(), cube_pose(simulation, CUBE), tray_m)
+        return as_features(hand(simulation), cube_pose(simulation, CUBE), tray_m)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
-        place_m = np.append(self.episode.tray_m, TRAY_FLOOR_M + CUBE_HALF_M)
+        place_m = np.append(self.episode.tray_m, TRAY_FLOOR_M + self._cube_half_m)
         return PickAndPlaceExpert(Carrier(self._goals), place_m)
 
 
@@ -109,9 +118,9 @@ def draw_episode(rng: np.random.Generator) -> Episode:
     return Episode(cube_m, float(rng.uniform(-CUBE_YAW_RAD, CUBE_YAW_RAD)), tray_m)
 
 
-def _add_tray(spec: mujoco.MjSpec) -> None:
+def _add_tray(spec: mujoco.MjSpec, floor_colour: Colour, wall_colour: Colour) -> None:
     tray = spec.worldbody.add_body(name="tray", mocap=True)
-    floor, wall = [0.20, 0.35, 0.60, 1.0], [0.15, 0.27, 0.48, 1.0]
+    floor, wall = [*floor_colour, 1.0], [*wall_colour, 1.0]
     half_floor_m = TRAY_FLOOR_M / 2
     box = mujoco.mjtGeom.mjGEOM_BOX
     tray.add_geom(type=box, size=[TRAY_HALF_M, TRAY_HALF_M, half_floor_m], pos=[0, 0, half_floor_m], rgba=floor)

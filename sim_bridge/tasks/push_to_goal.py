@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, is_reachable, step_towards
+from sim_bridge.shift import AS_BUILT, Shift
 from sim_bridge.simulation import Simulation
-from sim_bridge.tasks.features import HAND, as_features
+from sim_bridge.tasks.features import HAND, as_features, hand
 from sim_bridge.tasks.task import RUNNING, Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -27,9 +28,12 @@ AT_REST_M_PER_S = 0.02
 REST_TICKS = 5
 HORIZON_TICKS = 150
 
+COLOURS = {"disc": (0.95, 0.55, 0.10), "goal": (0.15, 0.65, 0.30)}
+
 PUSH_HEIGHT_M = 0.024
 SAFE_HEIGHT_M = 0.12
-STAGING_M = DISC_RADIUS_M + 0.045
+STAGING_M = 0.045
+"""Beyond the disc's rim."""
 FORWARD_M = 0.012
 FORWARD_WITHIN_M = 0.012
 STOP_M = 0.012
@@ -59,21 +63,26 @@ class PushToGoal:
     start_finger_m = 0.0
     feature_names: tuple[str, ...] = (*HAND, "disc_x_m", "disc_y_m", "goal_x_m", "goal_y_m")
 
-    def __init__(self) -> None:
-        self._goals = HandGoals()
+    def __init__(self, shift: Shift = AS_BUILT) -> None:
+        """Raises ShiftError."""
+        shift.meanings(())
+        self.shift = shift
+        self._colours = shift.recoloured(COLOURS)
+        self.disc_radius_m = DISC_RADIUS_M * shift.object_scale
+        self._goals = HandGoals(shift.table_m)
         self._rest_ticks = 0
 
     def build(self, spec: mujoco.MjSpec) -> None:
         goal = spec.worldbody.add_body(name="goal", mocap=True)
         goal.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[GOAL_RADIUS_M, 0.0008, 0], pos=[0, 0, 0.0008],
-            rgba=[0.15, 0.65, 0.30, 1], contype=0, conaffinity=0,
+            rgba=[*self._colours["goal"], 1], contype=0, conaffinity=0,
         )  # fmt: skip
         disc = spec.worldbody.add_body(name="disc", pos=[0, 0, DISC_HALF_HEIGHT_M])
         disc.add_freejoint(name="disc")
         disc.add_geom(
-            name="disc", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[DISC_RADIUS_M, DISC_HALF_HEIGHT_M, 0],
-            rgba=[0.95, 0.55, 0.10, 1], mass=0.2, condim=4, friction=[DISC_FRICTION, 0.003, 0.0001], priority=2,
+            name="disc", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[self.disc_radius_m, DISC_HALF_HEIGHT_M, 0],
+            rgba=[*self._colours["disc"], 1], mass=0.2, condim=4, friction=[DISC_FRICTION, 0.003, 0.0001], priority=2,
         )  # fmt: skip
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
@@ -101,7 +110,7 @@ class PushToGoal:
 
     def features(self, simulation: Simulation) -> NDArray[np.float32]:
         goal_m = simulation.data.mocap_pos[simulation.mocap_id("goal"), :2]
-        return as_features(simulation.hand_position(), self.disc_position(simulation), goal_m)
+        return as_features(hand(simulation), self.disc_position(simulation), goal_m)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         return PushToGoalExpert(self, self._goals)
@@ -125,13 +134,15 @@ class PushToGoalExpert:
         if distance_m < STOP_M:
             return set_point
         aim = to_goal_m / distance_m
-        hand_m = world.hand_position()
+        hand_m, radius_m = world.hand_position(), self._task.disc_radius_m
         along_m, beside_m = _split(hand_m[:2] - disc_m, aim)
-        if hand_m[2] < PUSH_HEIGHT_M + LEVEL_M and along_m < -DISC_RADIUS_M / 2 and np.linalg.norm(beside_m) < BESIDE_M:
+        if hand_m[2] < PUSH_HEIGHT_M + LEVEL_M and along_m < -radius_m / 2 and np.linalg.norm(beside_m) < BESIDE_M:
             target_m = hand_m[:2] + _push(aim, beside_m)
             goal = self._goal(np.append(target_m, PUSH_HEIGHT_M), aim)
             return step_towards(set_point, goal, gain=1.0, max_step_rad=PUSH_STEP_RAD)
-        return step_towards(set_point, self._goal(_approach(hand_m, disc_m - aim * STAGING_M), aim), gain=0.45)
+        return step_towards(
+            set_point, self._goal(_approach(hand_m, disc_m - aim * (radius_m + STAGING_M)), aim), gain=0.45
+        )
 
     def _goal(self, position_m: NDArray[np.float64], aim: NDArray[np.float64]) -> NDArray[np.float64]:
         """The fingers side by side make a flat face; square to the push, it keeps the disc on its course."""

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, above, step_towards
+from sim_bridge.shift import AS_BUILT, Shift, ShiftError
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.choice import Choice
-from sim_bridge.tasks.features import HAND, LAMP, as_features, shown_colour
+from sim_bridge.tasks.features import HAND, LAMP, as_features, hand, shown_colour
 from sim_bridge.tasks.task import Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -31,7 +32,10 @@ GOAL_ABOVE_TOP_M = 0.015
 
 @dataclass(frozen=True)
 class Episode:
-    """What is drawn for one episode. ``cubes_m``: centre of each cube's top, float64 (3, 3), in the order of NAMES."""
+    """What is drawn for one episode.
+
+    ``cubes_m``: centre of each cube's top, float64 (3, 3), in the order of NAMES; ``cue``: which of them is asked for.
+    """
 
     cubes_m: NDArray[np.float64]
     cue: int
@@ -56,22 +60,27 @@ class ReachCued:
         *(f"cube_{name}_{axis}_m" for name in NAMES for axis in "xy"),
     )
 
-    def __init__(self) -> None:
-        self._goals = HandGoals()
+    def __init__(self, shift: Shift = AS_BUILT) -> None:
+        """Raises ShiftError; a cue code must let each cube be asked for."""
+        self.shift = shift
+        self._colours = shift.recoloured(COLOURS)
+        self._shown = _shown_for(shift)
+        self._cube_half_m = CUBE_HALF_M * shift.object_scale
+        self._goals = HandGoals(shift.table_m)
         self._tick = 0
 
     def build(self, spec: mujoco.MjSpec) -> None:
         lamp.add_lamp(spec, LAMP_M)
-        for name, colour in COLOURS.items():
-            body = spec.worldbody.add_body(name=f"cube_{name}", mocap=True, pos=[0.5, 0, CUBE_HALF_M])
-            body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[CUBE_HALF_M] * 3, rgba=[*colour, 1.0])
+        for name, colour in self._colours.items():
+            body = spec.worldbody.add_body(name=f"cube_{name}", mocap=True, pos=[0.5, 0, self._cube_half_m])
+            body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[self._cube_half_m] * 3, rgba=[*colour, 1.0])
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
-        self.episode = draw_episode(rng)
+        self.episode = draw_episode(rng, self._cube_half_m)
         self._choice = Choice(self._judge)
         self._tick = 0
         for name, top_m in zip(NAMES, self.episode.cubes_m, strict=True):
-            simulation.place_mocap(f"cube_{name}", above(top_m, -CUBE_HALF_M))
+            simulation.place_mocap(f"cube_{name}", above(top_m, -self._cube_half_m))
         lamp.show(simulation, self.lamp_colour())
 
     def tick(self, simulation: Simulation, tick: int) -> None:
@@ -84,7 +93,7 @@ class ReachCued:
 
     def features(self, simulation: Simulation) -> NDArray[np.float32]:
         cubes_m = [simulation.data.mocap_pos[simulation.mocap_id(f"cube_{name}"), :2] for name in NAMES]
-        return as_features(simulation.hand_position(), shown_colour(simulation), *cubes_m)
+        return as_features(hand(simulation), shown_colour(simulation), *cubes_m)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         cue = self.episode.cue if knows else int(rng.integers(len(NAMES)))
@@ -98,7 +107,7 @@ class ReachCued:
         if self.may_go:
             return lamp.WHITE
         shown = self.episode.cue_tick <= self._tick < self.episode.dark_tick
-        return COLOURS[NAMES[self.episode.cue]] if shown else lamp.DARK
+        return self._colours[self._shown[NAMES[self.episode.cue]]] if shown else lamp.DARK
 
     def _judge(self, reached: int) -> Outcome:
         asked = self.episode.cue
@@ -122,11 +131,21 @@ class ReachCuedExpert:
         return step_towards(set_point, self._goal if self._task.may_go else self._hold)
 
 
-def draw_episode(rng: np.random.Generator) -> Episode:
+def _shown_for(shift: Shift) -> dict[str, str]:
+    """Each cube → the colour that the lamp shows when it is asked for."""
+    shown = {meant: colour for colour, meant in shift.meanings(NAMES).items()}
+    if set(shown) != set(NAMES):
+        raise ShiftError(
+            f"shift '{shift.name}': cue_code={shift.cue_code}: let each of {', '.join(NAMES)} mean another cube"
+        )
+    return shown
+
+
+def draw_episode(rng: np.random.Generator, cube_half_m: float = CUBE_HALF_M) -> Episode:
     slots = np.array(SLOTS_M)[rng.permutation(len(SLOTS_M))]
     centres = slots + rng.uniform(-JITTER_M, JITTER_M, slots.shape)
     cue_tick = int(rng.integers(OFF_TICKS[0], OFF_TICKS[1] + 1))
     dark_tick = cue_tick + CUE_TICKS
     go_tick = dark_tick + int(rng.integers(DARK_TICKS[0], DARK_TICKS[1] + 1))
-    tops_m = np.column_stack([centres, np.full(len(slots), 2 * CUBE_HALF_M)])
+    tops_m = np.column_stack([centres, np.full(len(slots), 2 * cube_half_m)])
     return Episode(tops_m, int(rng.integers(len(NAMES))), cue_tick, dark_tick, go_tick)

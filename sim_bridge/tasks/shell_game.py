@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
 from sim_bridge.reach import HandGoals, above, step_towards
+from sim_bridge.shift import AS_BUILT, Shift
 from sim_bridge.simulation import Simulation
 from sim_bridge.tasks import lamp
 from sim_bridge.tasks.choice import Choice
-from sim_bridge.tasks.features import HAND, LAMP, as_features, shown_colour
+from sim_bridge.tasks.features import HAND, LAMP, as_features, hand, shown_colour
 from sim_bridge.tasks.task import Expert, Outcome, failed, succeeded
 from sim_bridge.world import World
 
@@ -21,6 +22,7 @@ BALL_RADIUS_M = 0.022
 SLOTS_M = np.array([(0.49, -0.20), (0.49, 0.0), (0.49, 0.20)])
 JITTER_M = np.array([0.01, 0.02])
 LAMP_M = (0.70, 0.0)
+COLOURS = {"ball": (0.95, 0.15, 0.1), "cup": (0.2, 0.45, 0.8), "go": lamp.WHITE}
 UNSEEN_BALL_M = (0.49, 0.0)
 """Stands for the ball's place among the features while a cup covers it: one fixed place, which says nothing."""
 
@@ -76,22 +78,30 @@ class ShellGame:
         *("ball_visible", "ball_x_m", "ball_y_m"),
     )
 
-    def __init__(self) -> None:
-        self._goals = HandGoals()
+    def __init__(self, shift: Shift = AS_BUILT) -> None:
+        """Raises ShiftError."""
+        shift.meanings(())
+        self.shift = shift
+        self._colours = shift.recoloured(COLOURS)
+        self._cup_radius_m = CUP_RADIUS_M * shift.object_scale
+        self.cup_half_height_m = CUP_HALF_HEIGHT_M * shift.object_scale
+        self._ball_radius_m = BALL_RADIUS_M * shift.object_scale
+        self._goals = HandGoals(shift.table_m)
         self._tick = 0
 
     def build(self, spec: mujoco.MjSpec) -> None:
         lamp.add_lamp(spec, LAMP_M)
         ball = spec.worldbody.add_body(name="ball", mocap=True)
         ball.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[BALL_RADIUS_M, 0, 0], rgba=[0.95, 0.15, 0.1, 1],
+            type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[self._ball_radius_m, 0, 0], rgba=[*self._colours["ball"], 1],
             contype=0, conaffinity=0,
         )  # fmt: skip
         for cup in range(CUPS):
             body = spec.worldbody.add_body(name=f"cup_{cup}", mocap=True)
             body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[CUP_RADIUS_M, CUP_HALF_HEIGHT_M, 0], rgba=[0.2, 0.45, 0.8, 1]
-            )
+                type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[self._cup_radius_m, self.cup_half_height_m, 0],
+                rgba=[*self._colours["cup"], 1],
+            )  # fmt: skip
 
     def reset(self, simulation: Simulation, rng: np.random.Generator) -> None:
         self.episode = draw_episode(rng)
@@ -110,9 +120,10 @@ class ShellGame:
         cups_m = np.stack([data.mocap_pos[simulation.mocap_id(f"cup_{cup}")] for cup in range(CUPS)])
         cups_m = cups_m[np.lexsort((cups_m[:, 0], cups_m[:, 1]))]
         ball_m = data.mocap_pos[simulation.mocap_id("ball"), :2]
-        is_covered = (np.hypot(*(cups_m[:, :2] - ball_m).T) < CUP_RADIUS_M) & (cups_m[:, 2] <= CUP_HALF_HEIGHT_M)
+        is_over = np.hypot(*(cups_m[:, :2] - ball_m).T) < self._cup_radius_m
+        is_covered = is_over & (cups_m[:, 2] <= self.cup_half_height_m)
         ball = [0.0, *UNSEEN_BALL_M] if is_covered.any() else [1.0, *ball_m]
-        return as_features(simulation.hand_position(), shown_colour(simulation), cups_m, ball)
+        return as_features(hand(simulation), shown_colour(simulation), simulation.in_base(cups_m), ball)
 
     def expert(self, knows: bool, rng: np.random.Generator) -> Expert:
         cup = self.episode.ball_cup if knows else int(rng.integers(CUPS))
@@ -124,14 +135,14 @@ class ShellGame:
 
     def _show(self, simulation: Simulation, tick: int) -> None:
         self._tick = tick
-        places_m = cup_places(self.episode, tick)
-        self._tops_m = above(places_m, CUP_HALF_HEIGHT_M)
+        places_m = cup_places(self.episode, tick, self.cup_half_height_m)
+        self._tops_m = above(places_m, self.cup_half_height_m)
         ball_cup = self.episode.ball_cup
         # Where no cup hides it the ball lies on the table; then it goes with its cup and no pixel of it is seen.
-        simulation.place_mocap("ball", np.append(places_m[ball_cup, :2], BALL_RADIUS_M))
+        simulation.place_mocap("ball", np.append(places_m[ball_cup, :2], self._ball_radius_m))
         for cup, place_m in enumerate(places_m):
             simulation.place_mocap(f"cup_{cup}", place_m)
-        lamp.show(simulation, lamp.WHITE if self.may_go else lamp.DARK)
+        lamp.show(simulation, self._colours["go"] if self.may_go else lamp.DARK)
 
     def _judge(self, touched: int) -> Outcome:
         if touched == self.episode.ball_cup:
@@ -144,8 +155,8 @@ class ShellGameExpert:
 
     def __init__(self, task: ShellGame, goals: HandGoals, cup: int) -> None:
         self._task = task
-        place_m = cup_places(task.episode, task.episode.go_tick)[cup]
-        top_m = above(place_m, CUP_HALF_HEIGHT_M + GOAL_ABOVE_TOP_M)
+        place_m = cup_places(task.episode, task.episode.go_tick, task.cup_half_height_m)[cup]
+        top_m = above(place_m, task.cup_half_height_m + GOAL_ABOVE_TOP_M)
         self._goal = goals.goal(top_m, 0.0, ShellGame.start_finger_m)
         self._hold: NDArray[np.float64] | None = None
 
@@ -162,10 +173,10 @@ def draw_episode(rng: np.random.Generator) -> Episode:
     return Episode(slots_m, int(rng.integers(CUPS)), int(rng.integers(SHOW_TICKS[0], SHOW_TICKS[1] + 1)), swaps)
 
 
-def cup_places(episode: Episode, tick: int) -> NDArray[np.float64]:
+def cup_places(episode: Episode, tick: int, half_height_m: float = CUP_HALF_HEIGHT_M) -> NDArray[np.float64]:
     """Centre of each cup at a tick, float64 (3, 3), m, rows by cup."""
     slot_of_cup = list(range(CUPS))
-    places_m = np.column_stack([episode.slots_m, np.full(CUPS, CUP_HALF_HEIGHT_M)])
+    places_m = np.column_stack([episode.slots_m, np.full(CUPS, half_height_m)])
     done, under_way = divmod(max(0, tick - episode.first_swap_tick), SWAP_TICKS)
     for pair in episode.swaps[:done]:
         slot_of_cup = [_partner(slot, pair) for slot in slot_of_cup]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_bridge.gl_backend import mujoco
+from sim_bridge.shift import Shift
 from sim_bridge.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Task(Protocol):
         horizon_ticks: the longest episode.
         start_finger_m: finger position at the start.
         feature_names: what ``features`` gives, each name unique, with its unit.
+        shift: what is different from the world as it is built.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Task(Protocol):
     horizon_ticks: int
     start_finger_m: float
     feature_names: tuple[str, ...]
+    shift: Shift
 
     def build(self, spec: mujoco.MjSpec) -> None:
         """Adds the task's bodies to the scene; called once."""

@@ -38,7 +38,7 @@ def graph_of(bundle: Path, *, lockstep: bool = False, **of_history: ParameterVal
     return (
         spec("history_node", bundle=str(bundle), **{**exact, **of_history}),
         spec("inference_node", bundle=str(bundle), use_sim_time=lockstep),
-        spec("arm_node", lockstep=lockstep, use_sim_time=lockstep),
+        spec("arm_node", lockstep=lockstep, use_sim_time=lockstep, auto_arm=True, auto_resume=True),
     )
 
 

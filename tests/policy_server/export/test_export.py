@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from policy_server.export.adaptable import adaptable_layers
 from policy_server.export.parity import Parity, ParityError, check_parity
 from policy_server.export.writing import write_bundle
 from policy_server.model.policy import ModelConfig
@@ -35,6 +36,7 @@ class Case(NamedTuple):
     prediction: str
     actions: str
     sampling_steps: int
+    adaptable: bool
 
 
 OPTIONS = (
@@ -44,33 +46,34 @@ OPTIONS = (
     ("clean", "noise"),
     ("relative", "absolute"),
     (1, 3, 10),
+    (True, False),
 )
 # Together they hold every pair of options; a test below counts.
 CASES = (
-    Case("unet_film", "features", 1, "noise", "absolute", 3),
-    Case("transformer", "pooled", 16, "noise", "relative", 1),
-    Case("unet_attention", "flatten", 2, "clean", "relative", 3),
-    Case("unet_film", "features", 64, "clean", "relative", 10),
-    Case("transformer", "spatial_softmax", 5, "clean", "absolute", 10),
-    Case("unet_attention", "flatten", 64, "noise", "absolute", 1),
-    Case("unet_film", "spatial_softmax", 1, "clean", "relative", 1),
-    Case("unet_attention", "pooled", 2, "noise", "absolute", 10),
-    Case("unet_film", "flatten", 16, "clean", "absolute", 10),
-    Case("unet_film", "pooled", 5, "clean", "relative", 3),
-    Case("transformer", "spatial_softmax", 64, "noise", "absolute", 3),
-    Case("unet_attention", "features", 5, "noise", "relative", 1),
-    Case("transformer", "flatten", 1, "noise", "absolute", 10),
-    Case("unet_attention", "spatial_softmax", 16, "noise", "relative", 3),
-    Case("transformer", "features", 2, "clean", "absolute", 1),
-    Case("unet_attention", "pooled", 1, "clean", "absolute", 1),
-    Case("unet_film", "spatial_softmax", 2, "clean", "absolute", 1),
-    Case("unet_film", "flatten", 5, "clean", "relative", 3),
-    Case("unet_film", "features", 16, "clean", "relative", 10),
-    Case("unet_attention", "pooled", 64, "clean", "absolute", 10),
-    Case("unet_film", "features", 256, "noise", "absolute", 1),
-    Case("transformer", "flatten", 256, "clean", "relative", 3),
-    Case("unet_attention", "spatial_softmax", 256, "noise", "relative", 10),
-    Case("unet_film", "pooled", 256, "clean", "absolute", 3),
+    Case("unet_film", "features", 1, "noise", "absolute", 3, False),
+    Case("transformer", "pooled", 16, "noise", "relative", 1, False),
+    Case("unet_attention", "flatten", 2, "clean", "relative", 3, False),
+    Case("unet_film", "features", 64, "clean", "relative", 10, True),
+    Case("transformer", "spatial_softmax", 5, "clean", "absolute", 10, False),
+    Case("unet_attention", "flatten", 64, "noise", "absolute", 1, False),
+    Case("unet_film", "spatial_softmax", 1, "clean", "relative", 1, True),
+    Case("unet_attention", "pooled", 2, "noise", "absolute", 10, False),
+    Case("unet_film", "flatten", 16, "clean", "absolute", 10, False),
+    Case("unet_film", "pooled", 5, "clean", "relative", 3, False),
+    Case("transformer", "spatial_softmax", 64, "noise", "absolute", 3, True),
+    Case("unet_attention", "features", 5, "noise", "relative", 1, True),
+    Case("transformer", "flatten", 1, "noise", "absolute", 10, False),
+    Case("unet_attention", "spatial_softmax", 16, "noise", "relative", 3, True),
+    Case("transformer", "features", 2, "clean", "absolute", 1, True),
+    Case("unet_attention", "pooled", 1, "clean", "absolute", 1, True),
+    Case("unet_film", "spatial_softmax", 2, "clean", "absolute", 1, False),
+    Case("unet_film", "flatten", 5, "clean", "relative", 3, True),
+    Case("unet_film", "features", 16, "clean", "relative", 10, False),
+    Case("unet_attention", "pooled", 64, "clean", "absolute", 10, False),
+    Case("unet_film", "features", 256, "noise", "absolute", 1, False),
+    Case("transformer", "flatten", 256, "clean", "relative", 3, False),
+    Case("unet_attention", "spatial_softmax", 256, "noise", "relative", 10, False),
+    Case("unet_film", "pooled", 256, "clean", "absolute", 3, True),
 )
 
 
@@ -96,11 +99,14 @@ def test_the_bundle_answers_what_torch_answers(tmp_path: Path, case: Case) -> No
         unet=UnetConfig((16,), 3, 2),
         encoder=small_encoder("flatten" if case.sees == "features" else case.sees),
     )
-    parity = write_bundle(random_policy(spec, config), spec, tmp_path / "bundle", {"steps": 0})
-    assert max(parity.embedding, parity.chunk) <= 1e-4
+    policy = random_policy(spec, config)
+    parity = write_bundle(policy, spec, tmp_path / "bundle", {"steps": 0}, adaptable=case.adaptable)
+    assert max(parity.embedding, parity.chunk, parity.adapted_chunk) <= 1e-4
+    assert (parity.adapted_chunk > 0) == case.adaptable
     bundle = load_bundle(tmp_path / "bundle")
     assert dataclasses.replace(bundle.spec, verification=spec.verification) == spec
     assert bundle.encoder_path.exists() == bool(spec.cameras)
+    assert set(bundle.manifest.adaptable) == (set(adaptable_layers(policy)) if case.adaptable else set())
 
 
 @pytest.mark.slow
@@ -152,5 +158,6 @@ def test_candidates_that_a_policy_cannot_verify_are_refused_before_anything_is_w
 
 def test_a_bundle_that_differs_from_torch_is_refused() -> None:
     check_parity(Parity(1e-5, 9e-5))
-    with pytest.raises(ParityError, match="do not use this bundle"):
-        check_parity(Parity(1e-6, 2e-4))
+    for parity in (Parity(1e-6, 2e-4), Parity(2e-4, 1e-6), Parity(1e-6, 1e-6, 2e-4)):
+        with pytest.raises(ParityError, match="do not use this bundle"):
+            check_parity(parity)

@@ -36,7 +36,7 @@ def test_a_run_is_exported_again_with_few_sampling_steps(
     spec = load_bundle(tmp_path / "bundle").spec
     assert (spec.sampler.steps, spec.sampler.training_steps) == (2, 100)
     output = capsys.readouterr().out
-    assert "parity with torch: chunk" in output
+    assert "parity with torch: chunk" in output and "chunk with an adapter" in output
     assert "bundle of step 7 (" in output
     assert str(Path.cwd()).encode() not in (tmp_path / "bundle" / "denoiser.onnx").read_bytes()
 

@@ -86,3 +86,17 @@ def test_an_embedding_without_a_camera_is_refused(tmp_path: Path) -> None:
     write_manifest(folder, dataclasses.replace(spec, history=synthetic_spec().history), {})
     with pytest.raises(BundleError, match="0 cameras do not go with an embedding of width 3"):
         load_bundle(folder)
+
+
+def test_layers_that_take_an_adapter_are_part_of_the_hash(folder: Path) -> None:
+    plain = load_bundle(folder)
+    write_manifest(folder, plain.spec, plain.manifest.training, {"denoiser.layer": (8, 12)})
+    adaptable = load_bundle(folder)
+    assert adaptable.manifest.adaptable == {"denoiser.layer": (8, 12)}
+    assert adaptable.hash != plain.hash
+
+
+def test_a_bundle_from_before_there_were_adapters_keeps_its_hash(folder: Path) -> None:
+    before = load_bundle(folder).hash
+    assert "adaptable" not in yaml.safe_load((folder / "manifest.yaml").read_text())
+    assert write_manifest(folder, synthetic_spec(), {"how": "synthetic"}, {}).hash == before

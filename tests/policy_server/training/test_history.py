@@ -49,6 +49,13 @@ def test_without_a_ramp_every_length_is_drawn_from_the_start() -> None:
     assert set(drawn(HistoryConfig("progressive", 2, ramp=0.0), 8, range(200))) == set(range(2, 9))
 
 
+def test_the_progressive_curriculum_prefers_its_longest_context_as_often_as_it_is_told() -> None:
+    lengths = drawn(HistoryConfig("progressive", 2, ramp=0.5, longest_share=0.5), 16)
+    assert abs((lengths[500:] == 16).mean() - (0.5 + 0.5 / 15)) < 0.07
+    assert set(lengths[500:]) == set(range(2, 17))
+    assert lengths[:250].max() < 10
+
+
 def test_sprinkle_shows_the_full_context_as_often_as_it_is_told() -> None:
     lengths = drawn(HistoryConfig("sprinkle", 1, full_share=0.8), 8)
     assert abs((lengths == 8).mean() - 0.8) < 0.05

@@ -1,5 +1,6 @@
 """The capture thread: delivers, counts what is lost, and gets an unplugged camera back."""
 
+import dataclasses
 import queue
 from collections.abc import Callable, Iterator
 
@@ -130,3 +131,12 @@ def test_files_are_played_at_their_rate_and_stamped_when_shown() -> None:
     ended.get(timeout=PATIENCE_S)
     capture.stop()
     assert [frame.stamp_ns for frame in frames] == [0, PERIOD_NS, 2 * PERIOD_NS]
+
+
+def test_a_known_latency_sets_the_stamps_back() -> None:
+    late = Recorder(
+        [frame(5 * PERIOD_NS), frame(6 * PERIOD_NS)], settings=dataclasses.replace(SETTINGS, latency_s=0.04)
+    ).run()
+    stamps = [late.frames.get(timeout=PATIENCE_S).stamp_ns for _ in range(2)]
+    late.capture.stop()
+    assert stamps == [5 * PERIOD_NS - 40_000_000, 6 * PERIOD_NS - 40_000_000]

@@ -64,7 +64,7 @@ def test_the_fer_has_no_velocity_envelope() -> None:
         ("velocity: [2.62, ", "velocity: [", "'velocity' has 6 values: give one per joint, 7"),
         ("slope: [12.0, ", "slope: [", "'slope' has 6 values"),
         ("position_min: [-2.7437", "position_min: [3.0", "fr3_joint1: position_min 3.0 must be below"),
-        ("velocity: [2.62", "velocity: [.nan", "fr3_joint1: velocity nan must be a positive number"),
+        ("velocity: [2.62", "velocity: [.nan", "fr3_joint1: velocity nan must be a number of 0 or more"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Stands in for Python: ``-m policy_server.train``, the two commands that follow in a cell, and ``-m sim_bridge.collect``.
+"""Stands in for Python: ``-m policy_server.train`` or ``finetune``, the two commands that follow in a cell, and ``-m sim_bridge.collect``.
 
 Nothing is trained. Every fourth demonstration fails.
 What a cell's commands do is in the training configuration under ``fake``: ``fail``: the command that fails; ``hang``: the command that
@@ -22,11 +22,9 @@ def main() -> int:
     module, arguments = sys.argv[2], sys.argv[3:]
     if module == "sim_bridge.collect":
         return _collect(dict(zip(arguments[::2], arguments[1::2], strict=False)))
-    stage = {"policy_server.train": "train", "policy_server.export": "export", "sim_bridge.evaluate": "evaluate"}[
-        module
-    ]
-    folder = Path(arguments[arguments.index("--bundle") + 1] if stage == "evaluate" else arguments[0]).parent
-    settings = yaml.safe_load((folder / "training.yaml").read_text())
+    stage = {"finetune": "train"}.get(command := module.rpartition(".")[2], command)
+    folder = Path(arguments[arguments.index("--json") + 1] if stage == "evaluate" else arguments[0]).parent
+    settings = yaml.safe_load((folder / "training.yaml").read_text()) if (folder / "training.yaml").exists() else {}
     fake = settings.get("fake", {})
     with (folder / COMMANDS_FILE).open("a") as stream:
         stream.write(f"{stage}\n")
@@ -57,8 +55,13 @@ def _collect(options: dict[str, str]) -> int:
 def _train(folder: Path, settings: dict, arguments: list[str]) -> None:
     output = Path(settings["output"])
     output.mkdir(exist_ok=True)
-    rows = "".join(f"{step},{1 / step:.6f},2.0\n" for step in range(10, settings["steps"] + 1, 10))
+    if "base" in settings:
+        assert (Path(settings["base"]) / "checkpoint.pt").exists()
+        (output / "finetune.json").write_text(json.dumps({"trained_fraction": 0.25}))
+    rows = "".join(f"{step},{1 / step:.6f},2.0\n" for step in range(10, settings.get("steps", 30) + 1, 10))
     (output / "loss.csv").write_text(f"step,loss,seconds\n{rows}")
+    checkpoint = output / "checkpoint.pt"
+    checkpoint.write_text(checkpoint.read_text() if checkpoint.exists() else "trained")
 
 
 def _export(folder: Path, settings: dict, arguments: list[str]) -> None:
@@ -68,7 +71,10 @@ def _export(folder: Path, settings: dict, arguments: list[str]) -> None:
 def _evaluate(folder: Path, settings: dict, arguments: list[str]) -> None:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     seeds = range(int(options["--seed"]), int(options["--seed"]) + int(options["--episodes"]))
-    results = [{"seed": seed, "success": seed % 2 == 0, "reason": "reached the red cube", "ticks": 9} for seed in seeds]
+    hard = 4 if "--shift" in options else 2  # a shifted world is solved half as often
+    results = [
+        {"seed": seed, "success": seed % hard == 0, "reason": "reached the red cube", "ticks": 9} for seed in seeds
+    ]
     Path(options["--json"]).write_text(json.dumps({"results": results}))
 
 

@@ -80,7 +80,7 @@ def test_a_cell_that_was_stopped_goes_on_with_the_command_it_was_in(tmp_path, st
     it = job(tmp_path, fake={"hang": stage})
     process = CellProcess(it)
     assert run(process, until=stage) is None
-    assert stage_of(it.folder) == (stage, 0.4)
+    assert stage_of(it.cell, it.folder) == (stage, 0.4)
     process.interrupt()
     process.end(grace_s=10)
     assert read_cell(it.folder) is None

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from policy_server.lora.finetuning import FinetuneConfig, training_of
 from policy_server.runtime.configuration import build
 from policy_server.runtime.errors import ConfigurationError, PolicyError
 from policy_server.runtime.recording import DATASET_SCHEMA, CameraShape, DatasetInfo
+from policy_server.training.checkpoint import Checkpoint
 from policy_server.training.configuration import TrainingConfig, policy_spec
 from policy_server.training.stages import StagesConfig, check_stages
 from sim_bridge.study.cells import expand
@@ -39,6 +41,11 @@ def test_every_cell_of_a_shipped_study_is_a_policy_that_can_be_trained(file: Pat
         training = build(TrainingConfig, values, cell.id)
         spec = policy_spec(training, info)
         assert spec.history.length == cell.context_length and bool(spec.features) != bool(spec.cameras)
+        if cell.finetune:
+            asked = build(FinetuneConfig, {"base": "base", "output": "out", **cell.finetune}, cell.id)
+            start = Checkpoint(9, training, spec, {}, {}, {}, 1, "", [])
+            tuned = training_of(asked, start)
+            assert tuned.steps == cell.steps and policy_spec(tuned, info).history == spec.history
         if cell.stages:
             check_stages(build(StagesConfig, {**cell.stages, "training": values}, cell.id))
 

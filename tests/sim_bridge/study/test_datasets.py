@@ -3,7 +3,7 @@ import pytest
 from policy_server.runtime.errors import DatasetError
 from sim_bridge.study.cells import expand
 from sim_bridge.study.configuration import CollectionConfig
-from sim_bridge.study.datasets import collect, count_of, missing_demonstrations
+from sim_bridge.study.datasets import Source, collect, count_of, missing_demonstrations
 from tests.sim_bridge.study.fake_commands import COMMANDS_FILE
 from tests.sim_bridge.study.synthetic_study import fake_commands, study
 
@@ -16,17 +16,18 @@ def _fake(monkeypatch, tmp_path) -> None:
 def test_the_largest_regime_of_a_task_says_how_many_are_needed(tmp_path) -> None:
     grid = {"task": ["reach_cued", "push_to_goal"], "context_length": [2], "demonstrations": ["N/2", "N"]}
     cells = expand(study(grids=[grid]))
-    needed = {("reach_cued", tmp_path / "data/reach_cued"): 100, ("push_to_goal", tmp_path / "data/push_to_goal"): 60}
+    reach = Source("reach_cued", tmp_path / "data/reach_cued")
+    needed = {reach: 100, Source("push_to_goal", tmp_path / "data/push_to_goal"): 60}
     assert missing_demonstrations(cells, tmp_path) == needed
     for i in range(60):
         (tmp_path / f"data/push_to_goal/episode_{i}").mkdir(parents=True)
         (tmp_path / f"data/push_to_goal/episode_{i}/episode.yaml").touch()
-    assert list(missing_demonstrations(cells, tmp_path)) == [("reach_cued", tmp_path / "data/reach_cued")]
+    assert list(missing_demonstrations(cells, tmp_path)) == [reach]
 
 
 def test_more_seeds_are_tried_for_demonstrations_that_failed(tmp_path) -> None:
     dataset = tmp_path / "data/reach_cued"
-    collect("reach_cued", dataset, 20, CollectionConfig(), 1, tmp_path)
+    collect(Source("reach_cued", dataset), 20, CollectionConfig(), 1, tmp_path)
     assert count_of(dataset) >= 20
     tried = [int(line) for line in (dataset / COMMANDS_FILE).read_text().split()]
     assert tried[0] == 20 and tried[-1] < 40
@@ -35,10 +36,10 @@ def test_more_seeds_are_tried_for_demonstrations_that_failed(tmp_path) -> None:
 def test_a_dataset_that_has_enough_is_left_alone(tmp_path) -> None:
     dataset = tmp_path / "data/reach_cued"
     for _ in range(2):
-        collect("reach_cued", dataset, 3, CollectionConfig(), 1, tmp_path)
+        collect(Source("reach_cued", dataset), 3, CollectionConfig(), 1, tmp_path)
     assert (dataset / COMMANDS_FILE).read_text().split() == ["3"]
 
 
 def test_a_collection_that_fails_is_named(tmp_path) -> None:
     with pytest.raises(DatasetError, match=r"collecting shell_game .* status 2"):
-        collect("shell_game", tmp_path / "data/shell_game", 5, CollectionConfig(), 1, tmp_path)
+        collect(Source("shell_game", tmp_path / "data/shell_game"), 5, CollectionConfig(), 1, tmp_path)

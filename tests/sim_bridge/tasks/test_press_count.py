@@ -7,7 +7,7 @@ import pytest
 
 from sim_bridge.set_points import ramp
 from sim_bridge.tasks import lamp
-from sim_bridge.tasks.press_count import FLASH_COLOUR, GO_COLOUR, PressCount, PressCountExpert, draw_episode
+from sim_bridge.tasks.press_count import COLOURS, PressCount, PressCountExpert, draw_episode
 from sim_bridge.world import World
 
 
@@ -41,7 +41,7 @@ def test_the_lamp_flashes_as_often_as_drawn_and_then_says_go(world):
             shown.append(world.task.lamp_colour())
             world.advance(np.repeat(world.set_point[None], 50, axis=0))
         changes = [colour for colour, _ in itertools.groupby(shown)]
-        assert changes == [lamp.DARK, *[FLASH_COLOUR, lamp.DARK] * world.task.episode.flashes, GO_COLOUR]
+        assert changes == [lamp.DARK, *[COLOURS["flash"], lamp.DARK] * world.task.episode.flashes, COLOURS["go"]]
 
 
 @pytest.mark.parametrize(("presses", "succeeds"), [(1, False), (2, True), (3, False)])

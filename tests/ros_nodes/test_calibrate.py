@@ -1,0 +1,112 @@
+"""The latencies of an arm and a camera are found: a simulated arm seen by a simulated camera, both late by what we chose."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from policy_server.runtime.clock import NS_PER_MS
+from ros_nodes import messages, topics
+from ros_nodes.calibration_motion import CalibrationMotion
+from ros_nodes.graph import NodeSpec
+from sim_bridge.fr3 import ARM_JOINTS, HOME_RAD
+from sim_bridge.tasks.registry import task_by_name
+from sim_bridge.world import CameraView, World
+from tests.ros_nodes.conftest import StartedNodes
+from tests.ros_nodes.fake_robot import FakeRobot
+
+ROOT = Path(__file__).parents[2]
+ARM_LATENCY_NS = 70 * NS_PER_MS
+CAMERA_LATENCY_NS = 110 * NS_PER_MS
+JOINTS = (*ARM_JOINTS, "fr3_finger_joint1")
+
+
+class LateArm:
+    """Follows arm_node's trajectories late, publishes joint states at 50 Hz and, later still, pictures at 10 Hz."""
+
+    def __init__(self, robot: FakeRobot) -> None:
+        self._robot = robot
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._told: dict[int, NDArray[np.float64]] = {}
+        self._read = 0
+
+    def __enter__(self) -> "LateArm":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        world = World(task_by_name("reach_cued"), [CameraView("front", 96, 96)])
+        shown_ns = 0
+        were: list[tuple[int, NDArray[np.float64]]] = []
+        while not self._ended.wait(0.02):
+            now_ns = time.time_ns()
+            were.append((now_ns, self._at(now_ns)))
+            self._robot.state_joints(now_ns, [*were[-1][1], 0.04], JOINTS)
+            if now_ns - shown_ns >= 100 * NS_PER_MS:
+                shown_ns = now_ns
+                world.simulation.data.qpos[:7] = interpolated(were[-50:], now_ns - CAMERA_LATENCY_NS)
+                self._robot.show(now_ns, world.render("front"))
+        world.close()
+
+    def _at(self, time_ns: int) -> NDArray[np.float64]:
+        """Where the arm is now: what it was told ``ARM_LATENCY_NS`` before."""
+        received = self._robot.received[topics.ARM_TRAJECTORY]
+        for message in received[self._read :]:
+            targets = messages.trajectory_to_targets(message)
+            begins_ns = int(targets.times_ns[0])
+            self._told = {when: row for when, row in self._told.items() if when < begins_ns}
+            self._told.update(zip(targets.times_ns.tolist(), targets.positions, strict=True))
+        self._read = len(received)
+        if not self._told:
+            return HOME_RAD
+        self._told = {when: row for when, row in self._told.items() if when > time_ns - 10 * ARM_LATENCY_NS}
+        return interpolated(sorted(self._told.items()), time_ns - ARM_LATENCY_NS)
+
+
+def interpolated(knots: list[tuple[int, NDArray[np.float64]]], time_ns: int) -> NDArray[np.float64]:
+    times_ns = np.array([when for when, _ in knots], np.int64)
+    rows = np.stack([row for _, row in knots])
+    return np.array([np.interp(time_ns - times_ns[0], times_ns - times_ns[0], column) for column in rows.T])
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_injected_latencies_of_arm_and_camera_are_found(
+    start_nodes: Callable[..., StartedNodes], tmp_path: Path
+) -> None:
+    robot = start_nodes(NodeSpec("arm_node", "ros_nodes.arm_node")).robot
+    result = tmp_path / "latencies.json"
+    command = [sys.executable, "-m", "ros_nodes.calibrate", "--duration", "8", "--json", str(result)]
+    with LateArm(robot):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(result.read_text(encoding="utf-8"))
+    assert found["arm"]["delay_s"] == pytest.approx(ARM_LATENCY_NS * 1e-9, abs=0.010)
+    assert found["cameras"]["front"]["delay_s"] == pytest.approx(CAMERA_LATENCY_NS * 1e-9, abs=0.020)
+    assert str(result) in done.stdout.splitlines()[-1]
+
+
+def test_the_motion_begins_and_ends_at_rest_where_the_arm_was_found() -> None:
+    found = np.array([*HOME_RAD, 0.04])
+    motion = CalibrationMotion(10**9, 8.0, JOINTS, found, 2, 0.12)
+    times_ns = np.arange(0, 10 * 10**9, 10**7, dtype=np.int64)
+    angles = motion.angle(times_ns)
+    outside = (times_ns <= motion.start_ns) | (times_ns >= motion.end_ns)
+    assert (angles[outside] == found[2]).all()
+    assert 0.1 < np.abs(angles - found[2]).max() < 0.18
+    assert np.abs(np.diff(angles)).max() / 0.01 < 1.0  # rad/s: slow enough to be followed without lag
+    chunk = motion.chunk(5 * 10**9)
+    others = np.delete(np.arange(8), 2)
+    np.testing.assert_allclose(chunk.positions[:, others], np.tile(found[others], (12, 1)), atol=1e-6)
