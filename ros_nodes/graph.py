@@ -60,7 +60,8 @@ def default_domain_id() -> int:
 class SimOptions:
     """The graph against MuJoCo. Empty files mean the package's own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's.
 
-    ``shift``: name of a shifted world, or empty.
+    ``shift``: name of a shifted world, or empty. ``adapters``: files of adapters, separated by commas; ``adapter``: name of
+    the one to begin with, empty for the base policy.
     """
 
     bundle: str
@@ -77,6 +78,8 @@ class SimOptions:
     nodes_file: str = ""
     arm_file: str = ""
     shift: str = ""
+    adapters: str = ""
+    adapter: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class RobotOptions:
     own, ``replan_every_ticks`` and ``candidates`` 0 the bundle's.
 
     ``backend``: ``trajectory_topic`` beside ``franka_ros2``, or ``franky``, which needs ``robot_address`` and nothing else.
-    ``gripper``: ``trajectory`` or ``action``, with the trajectory topic.
+    ``gripper``: ``trajectory`` or ``action``, with the trajectory topic. ``adapters`` and ``adapter``: as in simulation.
     """
 
     bundle: str
@@ -106,13 +109,15 @@ class RobotOptions:
     domain_id: int = field(default_factory=default_domain_id)
     nodes_file: str = ""
     arm_file: str = ""
+    adapters: str = ""
+    adapter: str = ""
 
 
 @dataclass(frozen=True)
 class RobotSimOptions:
     """The graph with the franky driver against a loopback robot that already runs at ``robot_address``, and MuJoCo's pictures
     of it. ``episodes`` 0 goes on until the run is ended. Empty files mean the package's own, ``replan_every_ticks`` and
-    ``candidates`` 0 the bundle's.
+    ``candidates`` 0 the bundle's. ``adapters`` and ``adapter``: as in plain simulation.
     """
 
     bundle: str
@@ -128,6 +133,8 @@ class RobotSimOptions:
     domain_id: int = field(default_factory=default_domain_id)
     nodes_file: str = ""
     arm_file: str = ""
+    adapters: str = ""
+    adapter: str = ""
 
 
 def options_from(cls: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
@@ -283,7 +290,12 @@ def _inference(
     files: tuple[Path, ...],
     parameters: Mapping[str, ParameterValue],
 ) -> NodeSpec:
-    given = {"replan_every_ticks": options.replan_every_ticks, "candidates": options.candidates}
+    given: dict[str, ParameterValue] = {
+        "replan_every_ticks": options.replan_every_ticks,
+        "candidates": options.candidates,
+        "adapters": options.adapters,
+        "adapter": options.adapter,
+    }
     chosen = {name: value for name, value in given.items() if value}
     return NodeSpec("inference_node", "ros_nodes.inference_node", files, {**_policy(options), **chosen, **parameters})
 

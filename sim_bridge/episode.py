@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policy_server.runtime.actor import Actor
+from policy_server.runtime.adapter import read_adapter
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.errors import BundleError
 from policy_server.runtime.manifest import PolicySpec
@@ -33,13 +35,14 @@ class EpisodeResult:
 @dataclass(frozen=True)
 class EngineConfig:
     """Where and with how many threads the networks run, the seed of the sampler's noise, how often a chunk is sampled, and
-    from how many candidates it is chosen (both None: as the bundle says)."""
+    from how many candidates it is chosen (both None: as the bundle says). ``adapter``: file of one to act with."""
 
     provider: str = "cpu"
     threads: int = 1
     noise_seed: int = 0
     replan_every_ticks: int | None = None
     candidates: int | None = None
+    adapter: Path | None = None
 
 
 class PolicyEpisodes:
@@ -59,6 +62,10 @@ class PolicyEpisodes:
             replan_every_ticks=engine.replan_every_ticks,
             candidates=engine.candidates,
         )
+        if engine.adapter is not None:
+            adapter = read_adapter(engine.adapter)
+            self._actor.denoiser.load(adapter)
+            self._actor.denoiser.activate(adapter.name)
         self._assembler = ObservationAssembler(spec, camera_skew_ns=0, joint_skew_ns=0)
         self._arm = GuardedArm(guard)
         self._cameras = [camera.name for camera in spec.cameras]

@@ -14,6 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from policy_server.runtime.actor import Schedule, schedule_of
+from policy_server.runtime.adapter import read_adapter
+from policy_server.runtime.adapter_inputs import check_adapter
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
 from policy_server.runtime.configuration import to_plain
@@ -51,7 +53,10 @@ class EvaluateConfig:
         return range(self.seed, self.seed + self.episodes)
 
     def schedule(self, bundle: Bundle) -> Schedule:
-        """How often and of how many candidates the bundle is sampled; raises as ``schedule_of``."""
+        """How often and of how many candidates the bundle is sampled; raises as ``schedule_of``, and as ``check_adapter`` for an adapter
+        that does not fit."""
+        if self.engine.adapter is not None:
+            check_adapter(read_adapter(self.engine.adapter), bundle)
         return schedule_of(bundle.spec, self.engine.replan_every_ticks, self.engine.candidates)
 
 
@@ -73,7 +78,7 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
     from ros_nodes.graph import SimOptions
     from sim_bridge.graph_run import run_graph
 
-    schedule = config.schedule(load_bundle(config.bundle))
+    schedule, file = config.schedule(load_bundle(config.bundle)), config.engine.adapter
     with tempfile.TemporaryDirectory() as folder:
         options = SimOptions(
             bundle=str(config.bundle),
@@ -87,6 +92,8 @@ def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
             replan_every_ticks=schedule.replan_every_ticks,
             candidates=schedule.candidates,
             shift=config.shift,
+            adapters=str(file.absolute()) if file else "",
+            adapter=read_adapter(file).name if file else "",
         )
         yield from run_graph(options).results
 
@@ -120,7 +127,10 @@ def main() -> int:
     if arguments.episodes < 1:
         raise ConfigurationError(f"--episodes {arguments.episodes}: ask for at least 1")
     engine = EngineConfig(
-        arguments.provider, replan_every_ticks=arguments.replan_every_ticks, candidates=arguments.candidates
+        arguments.provider,
+        replan_every_ticks=arguments.replan_every_ticks,
+        candidates=arguments.candidates,
+        adapter=arguments.adapter,
     )
     config = EvaluateConfig(
         arguments.bundle,
@@ -152,6 +162,7 @@ def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]
     content = {
         "bundle": str(config.bundle),
         "bundle_hash": bundle.hash,
+        "adapter": str(config.engine.adapter or ""),
         "task": config.task,
         "shift": to_plain(config.task_config.shift) if config.shift else {},
         "seed": config.seed,
@@ -190,6 +201,7 @@ def _parse() -> argparse.Namespace:
         help="chunks drawn per sample, of which the one that agrees best with the executed past is taken (default: as the "
         "bundle says)",
     )
+    parser.add_argument("--adapter", type=Path, help="adapter file to act with (default: the base policy)")
     parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
     return parser.parse_args()
 

@@ -90,7 +90,6 @@ class Soak:
             saved()
 
     def _inject(self, fault: Fault, stopped: Callable[[], bool]) -> None:
-        self._record.count(fault.kind, "struck")
         self._say(f"{fault.kind}, {fault.duration_s:.1f} s")
         match fault.kind:
             case FaultKind.INFERENCE_KILLED:
@@ -110,7 +109,10 @@ class Soak:
             case FaultKind.REFLEX:
                 self._robot_at_hand.reflex("joint_velocity_violation")
                 time.sleep(fault.duration_s)
-        if self._moves_again(stopped):
+        moved = self._moves_again(stopped)
+        if moved or not stopped():  # a run that is stopped meanwhile says nothing of the arm
+            self._record.count(fault.kind, "struck")
+        if moved:
             self._record.count(fault.kind, "moved again")
 
     def _measure_rest(self, silence_s: float) -> None:

@@ -63,6 +63,15 @@ def test_the_schedule_reaches_inference_only_where_it_is_not_the_bundles() -> No
         assert (parameters["replan_every_ticks"], parameters["candidates"]) == (3, 10)
 
 
+def test_an_adapter_reaches_inference() -> None:
+    for graph in (
+        sim_graph(SimOptions(bundle="b", task="t", adapters="/a.safetensors", adapter="a", domain_id=3)),
+        robot_graph(RobotOptions(bundle="b", adapters="/a.safetensors", adapter="a", domain_id=3)),
+    ):
+        parameters = node(graph, "inference_node").parameters
+        assert (parameters["adapters"], parameters["adapter"]) == ("/a.safetensors", "a")
+
+
 def test_cameras_can_be_left_to_other_drivers() -> None:
     assert "camera_node" in robot_graph(ROBOT).names
     assert "camera_node" not in robot_graph(RobotOptions(bundle="b", cameras=False, domain_id=3)).names

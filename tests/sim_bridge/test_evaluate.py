@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -5,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from policy_server.runtime.adapter import AdapterBaseError, write_adapter
+from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.resources import resource
 from policy_server.runtime.verification import VerificationError
+from ros_nodes.franka.settings import load_guard_settings
 from sim_bridge import evaluate as command
-from sim_bridge.episode import EngineConfig, EpisodeResult
+from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, world_for
 from sim_bridge.evaluate import EvaluateConfig, evaluate, evaluate_through_graph
+from sim_bridge.task_config import load_task_config
+from tests.adaptable_bundle import shifting_adapter, write_adaptable_bundle
 from tests.synthetic_bundle import write_synthetic_bundle
 
 
@@ -28,6 +35,33 @@ def test_a_schedule_that_the_bundle_cannot_run_is_refused_before_any_process_sta
     bundle = write_synthetic_bundle(tmp_path / "bundle", past_steps=0)
     with pytest.raises(error, match="policy 'synthetic'"):
         next(run(EvaluateConfig(bundle, "reach_cued", 4, 0, workers=2, engine=engine)))
+
+
+@pytest.mark.parametrize("run", [evaluate, evaluate_through_graph])
+def test_an_adapter_of_another_base_is_refused_before_any_process_starts(
+    tmp_path: Path, run: Callable[[EvaluateConfig], Iterator[EpisodeResult]]
+) -> None:
+    bundle = write_adaptable_bundle(tmp_path / "bundle")
+    adapter = dataclasses.replace(shifting_adapter(bundle, "shift", 0.1), base_hash="0" * 64)
+    write_adapter(tmp_path / "shift.safetensors", adapter)
+    engine = EngineConfig(adapter=tmp_path / "shift.safetensors")
+    with pytest.raises(AdapterBaseError, match="adapter 'shift'"):
+        next(run(EvaluateConfig(bundle, "reach_cued", 1, 0, workers=2, engine=engine)))
+
+
+def test_an_adapter_leads_the_arm_elsewhere(tmp_path: Path) -> None:
+    bundle = write_adaptable_bundle(tmp_path / "bundle", noise_gain=0.0)
+    write_adapter(tmp_path / "shift.safetensors", shifting_adapter(bundle, "shift", 0.1))
+
+    def ends_at(engine: EngineConfig) -> float:
+        world = world_for(load_bundle(bundle), load_task_config("reach_cued"))
+        guard = load_guard_settings(resource("config/arm.yaml"))
+        angles_rad: list[float] = []
+        episodes = PolicyEpisodes(load_bundle(bundle), load_task_config("reach_cued"), guard, engine)
+        episodes.run(world, 0, lambda seen: angles_rad.append(float(seen.joint_positions()[0])))
+        return angles_rad[10]
+
+    assert abs(ends_at(EngineConfig(adapter=tmp_path / "shift.safetensors")) - ends_at(EngineConfig())) > 1e-3
 
 
 def test_the_figures_say_how_the_bundle_was_sampled(

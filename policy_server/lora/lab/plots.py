@@ -19,8 +19,9 @@ _COLUMNS = 4
 
 
 def varied(cells: Sequence[Cell]) -> list[str]:
-    """What differs between these cells, in the order of ``AXES``."""
-    return [name for name in AXES if len({getattr(cell, name) for cell in cells}) > 1]
+    """What differs between these cells, in the order of ``AXES``; a strength ξ = √k that follows k is no change."""
+    compared = {name: name for name in AXES} | {"strength": "kappa"}
+    return [name for name in AXES if len({f"{getattr(cell, compared[name]):.6g}" for cell in cells}) > 1]
 
 
 def plot_curves(
