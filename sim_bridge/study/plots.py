@@ -1,5 +1,6 @@
 """Plots of a study: success against context length with Wilson intervals, and the compared differences."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 _PANELS_PER_ROW = 3
+_LABEL_WIDTH = 56
 _SPREAD = 0.04
 """Share of an octave by which lines stand aside, so that their intervals do not cover each other."""
 
@@ -91,7 +93,9 @@ def plot_differences(rows: Sequence[tuple[str, Comparison]], file: Path) -> bool
     """Every compared difference with its interval; returns whether there was any."""
     if not rows:
         return False
-    figure, axis = plt.subplots(figsize=(9, 1.2 + 0.27 * len(rows)), constrained_layout=True)
+    labels = [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows]
+    lines = sum(label.count("\n") + 1.5 for label in labels)
+    figure, axis = plt.subplots(figsize=(10, 1.2 + 0.17 * lines), constrained_layout=True)
     for place, (_, comparison) in enumerate(rows):
         difference = comparison.difference
         low, high = (100 * bound for bound in difference.interval)
@@ -99,7 +103,7 @@ def plot_differences(rows: Sequence[tuple[str, Comparison]], file: Path) -> bool
         axis.plot([low, high], [place, place], color=colour, linewidth=1.6)
         axis.plot(100 * difference.difference, place, "o", color=colour, markersize=5)
     axis.axvline(0, color="0.3", linewidth=1)
-    axis.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize="small")
+    axis.set_yticks(range(len(rows)), labels, fontsize="small")
     axis.invert_yaxis()
     axis.grid(axis="x", color="0.9")
     axis.set_axisbelow(True)

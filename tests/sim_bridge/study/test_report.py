@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 
 import pytest
 
@@ -137,4 +138,7 @@ def test_differences_are_drawn_however_many_there_are(tmp_path, count: int) -> N
     rows = compare(comparison, [dataclasses.replace(row, outcomes="1" * row.context_length) for row in table])
     assert rows == []  # of another number of episodes
     rows = compare(comparison, table)
-    assert len(rows) == count and plot_differences([("a", row) for row in rows], tmp_path / "d.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a label that is too long leaves no room for the axes, of which matplotlib only warns
+        assert plot_differences([("a comparison over five tasks, " * 6, row) for row in rows], tmp_path / "d.png")
+    assert len(rows) == count
