@@ -139,6 +139,7 @@ def test_differences_are_drawn_however_many_there_are(tmp_path, count: int) -> N
     assert rows == []  # of another number of episodes
     rows = compare(comparison, table)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a label that is too long leaves no room for the axes, of which matplotlib only warns
+        # A label that is too long leaves no room for the axes, of which matplotlib only warns.
+        warnings.simplefilter("error")
         assert plot_differences([("a comparison over five tasks, " * 6, row) for row in rows], tmp_path / "d.png")
     assert len(rows) == count
