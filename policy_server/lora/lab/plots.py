@@ -83,7 +83,7 @@ def plot_steps(series: Mapping[str, Sequence[Outcome]], over: str, fits: Mapping
     axis.set(xscale="log", yscale="log", xlabel=AXES[over], ylabel="steps to the threshold")
     axis.minorticks_off()
     ticks = sorted({float(getattr(each.cell, over)) for own in series.values() for each in own})
-    axis.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axis.set_xticks(ticks, [f"{tick:.4g}" for tick in ticks])
     axis.legend(fontsize=8)
     _save(figure, file)
 
