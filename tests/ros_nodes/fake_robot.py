@@ -137,6 +137,12 @@ class FakeRobot:
     def call_reset(self, node: str) -> Trigger.Response:
         return self.call(Trigger, f"{node}/reset", Trigger.Request(), REPEAT_S)
 
+    def arm(self) -> None:
+        """Let the policy move the arm, as an operator does; asked again until the arm is fit for it."""
+        self.wait_for(
+            lambda: self.call(Trigger, "arm_node/arm", Trigger.Request(), REPEAT_S).success, "the arm to be armed"
+        )
+
     def state_of(self, node: str) -> str:
         return self.call(GetState, f"{node}/get_state", GetState.Request(), REPEAT_S).current_state.label
 

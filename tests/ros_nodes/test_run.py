@@ -85,6 +85,7 @@ def test_a_signal_ends_everything_cleanly(
 ) -> None:
     command = start_command("robot", f"bundle={bundle}", "cameras=false")
     with Streaming(robot):
+        robot.arm()
         robot.wait_for(lambda: robot.received[topics.ARM_TRAJECTORY], "the arm to move")
         pids = command.children()
         command.signal(number)
@@ -100,6 +101,7 @@ def test_a_node_that_is_killed_takes_the_run_down_and_is_named(
 ) -> None:
     command = start_command("robot", f"bundle={bundle}", "cameras=false")
     with Streaming(robot):
+        robot.arm()
         robot.wait_for(lambda: robot.received[topics.ARM_TRAJECTORY], "the arm to move")
         pids = command.children()
         victim = next(pid for pid in pids if b"inference_node" in Path(f"/proc/{pid}/cmdline").read_bytes())
