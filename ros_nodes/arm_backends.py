@@ -62,12 +62,10 @@ class ArmLink:
     Attributes:
         arm: moves it.
         listen: subscribes to what the arm is known by; to be called at every start.
-        report: to be called after every ``arm.read``; for backends that have something to say of it.
     """
 
     arm: ArmBackend
     listen: Callable[[], None]
-    report: Callable[[ArmReading], None]
 
 
 def open_backend(node: ManagedNode, values: Mapping[str, Any], limits: JointLimits, clock_ns: ClockNs) -> ArmLink:
@@ -98,7 +96,7 @@ def _franky(node: ManagedNode, values: Mapping[str, Any], limits: JointLimits, c
         publisher.publish(joint_state(reading, limits.joints))
 
     arm = FrankyArm(settings, limits, clock_ns, publish)
-    return ArmLink(arm, lambda: None, lambda reading: None)
+    return ArmLink(arm, lambda: None)
 
 
 def _trajectory_topic(node: ManagedNode, values: Mapping[str, Any], limits: JointLimits, clock_ns: ClockNs) -> ArmLink:
@@ -129,7 +127,7 @@ def _trajectory_topic(node: ManagedNode, values: Mapping[str, Any], limits: Join
         )
         _subscribe_robot_state(node, values["robot_state_topic"], backend)
 
-    return ArmLink(backend, listen, lambda reading: None)
+    return ArmLink(backend, listen)
 
 
 def joint_state(reading: ArmReading, joints: tuple[str, ...]) -> JointState:

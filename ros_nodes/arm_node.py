@@ -225,8 +225,6 @@ class ArmNode(ManagedNode):
             self._follow(arrived, now_ns)
         # In lockstep nothing moves between episodes.
         self._control.advance(now_ns, until_ns, at_rest_ends=not self.values["lockstep"])
-        if self._control.reading is not None:
-            self._link.report(self._control.reading)
         if arrived is not None:
             published_ns = time.time_ns()
             self._chunks.tick(published_ns)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.command import run_command
-from policy_server.runtime.errors import ConfigurationError
-from policy_server.runtime.resources import resource
 from ros_nodes.graph import SimOptions, default_domain_id
 from sim_bridge.graph_run import GraphRun, run_graph
 from sim_bridge.intervals import success_rate
@@ -18,6 +16,7 @@ from sim_bridge.latency import latency_table, read_ticks, stage_latencies
 from sim_bridge.run_files import VIDEO_FILE
 from sim_bridge.run_plots import CONTEXT_FILE, FILMSTRIP_FILE, JOINTS_FILE, draw_filmstrip, plot_context, plot_joints
 from sim_bridge.shift import add_shift_option
+from sim_bridge.shipped_bundle import shipped_bundle
 from sim_bridge.task_config import load_task_config
 
 SUMMARY_FILE = "summary.json"
@@ -69,7 +68,7 @@ def _options(arguments: argparse.Namespace) -> SimOptions:
     load_task_config(arguments.task, shift=arguments.shift)
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return SimOptions(
-        bundle=str(arguments.bundle or _shipped_bundle(arguments.task)),
+        bundle=str(arguments.bundle or shipped_bundle(arguments.task)),
         task=arguments.task,
         episodes=arguments.episodes,
         seed=arguments.seed,
@@ -81,15 +80,6 @@ def _options(arguments: argparse.Namespace) -> SimOptions:
         domain_id=arguments.domain_id,
         shift=arguments.shift,
     )
-
-
-def _shipped_bundle(task: str) -> Path:
-    try:
-        return resource(f"bundles/{task}")
-    except ConfigurationError:
-        raise ConfigurationError(
-            f"no bundle for '{task}' ships with the package: train one and pass it with --bundle"
-        ) from None
 
 
 def _parse() -> argparse.Namespace:

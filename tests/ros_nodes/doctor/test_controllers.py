@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ros_nodes import robot_recovery
 from ros_nodes.doctor import controllers
 from ros_nodes.doctor.controllers import check_controllers
 from ros_nodes.doctor.finding import Finding, Level
@@ -108,8 +109,7 @@ def test_packages_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_recovery_is_the_one_that_the_arm_node_asks_for() -> None:
-    recovery = pytest.importorskip("ros_nodes.robot_recovery")
-    assert recovery.ACTION.strip("/") == controllers.RECOVERY_ACTION
+    assert robot_recovery.ACTION.strip("/") == controllers.RECOVERY_ACTION
 
 
 def test_the_franky_backend_needs_no_controller() -> None:

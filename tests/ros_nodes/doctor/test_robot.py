@@ -156,6 +156,6 @@ def test_generations_are_told_newest_first() -> None:
 
 
 def test_the_libfranka_of_the_installed_franky_is_read_from_its_files() -> None:
-    pytest.importorskip("franky")
+    pytest.importorskip("franky", reason="franky-control is not installed: pip install 'long_context_policy[robot]'")
     version = installed_libfranka()
     assert version is not None and generation_of(version) is not None
