@@ -25,7 +25,7 @@ from ros_nodes.diagnostics import Report
 from ros_nodes.lifecycle import ManagedNode, one_line, run_node
 from ros_nodes.parameters import ParameterSpec, required
 from sim_bridge.episode import EpisodeResult, check_bundle_fits
-from sim_bridge.fr3 import COMMAND_JOINTS, HOME_RAD
+from sim_bridge.fr3 import COMMAND_JOINTS
 from sim_bridge.run_files import append_result
 from sim_bridge.set_points import ramp
 from sim_bridge.task_config import load_task_config
@@ -114,8 +114,8 @@ class MirrorNode(ManagedNode):
         number = 0
         while not self._stopping.is_set() and (number < wanted or wanted == 0):
             number, seed = number + 1, first + number
-            self._go_home(world)
             world.reset(seed)
+            self._go_to_start(world)
             self._forget()
             self._doing = f"episode {number}, seed {seed}"
             self._in_real_time(world)
@@ -128,24 +128,23 @@ class MirrorNode(ManagedNode):
             seconds = world.tick_count / self._task.rate_hz
             print(f"episode {number}{of} seed {seed}: {verdict} after {seconds:.1f} s, {outcome.reason}", flush=True)
 
-    def _go_home(self, world: World) -> None:
-        """Lead the arm to where episodes start. Raises MirrorError when it does not get there."""
-        self._doing = "leads the arm to where episodes start"
-        home = np.append(HOME_RAD, world.task.start_finger_m)
+    def _go_to_start(self, world: World) -> None:
+        """Lead the arm to where the world's arm stands. Raises MirrorError when it does not get there."""
+        self._doing = "leads the arm to where the episode starts"
         deadline_s = time.monotonic() + _HOME_PATIENCE_S
         way: WayHome | None = None
         while not self._stopping.is_set():
             measured = self._measured()
             if measured is not None:
-                way = way or WayHome(measured[1], home, time.time_ns())
-                if way.has_arrived(measured[1]):
+                way = way or WayHome(measured[1], world.set_point, time.time_ns())
+                if way.has_arrived(measured[1], time.time_ns()):
                     return
                 chunk = way.chunk(time.time_ns())
                 self._chunk_publisher.publish(messages.chunk_to_trajectory(chunk, self._bundle_hash))
             if time.monotonic() > deadline_s:
                 raise MirrorError(
-                    f"the arm is not where episodes start after {_HOME_PATIENCE_S:.0f} s: is it armed, and does arm_node follow? see its "
-                    "/diagnostics"
+                    f"arm and gripper are not where the episode starts after {_HOME_PATIENCE_S:.0f} s: is it armed, and does "
+                    "arm_node follow? see its /diagnostics"
                     if measured is not None
                     else f"no joint states for {_HOME_PATIENCE_S:.0f} s: is arm_node active and the robot reachable?"
                 )

@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy_server.runtime.actions import ActionChunk
-from policy_server.runtime.clock import NS_PER_S, ns_to_seconds
+from policy_server.runtime.clock import NS_PER_S, ns_to_seconds, seconds_to_ns
 from sim_bridge.fr3 import COMMAND_JOINTS
 
 SPEED_RAD_S = 0.4
-ARRIVED_RAD = 0.01
+ARRIVED_RAD = 0.005
+ARRIVED_M = 0.003
 _PERIOD_NS = NS_PER_S // 10
 _STEPS = 12
 
@@ -23,9 +24,14 @@ class WayHome:
         self._begin_ns = now_ns
         self._duration_s = max(float(np.abs(home - start).max()) / SPEED_RAD_S, 1e-3)
 
-    def has_arrived(self, joints: NDArray[np.float64]) -> bool:
-        """Whether the arm is there; the finger may still be on its way."""
-        return bool(np.abs(joints[:7] - self._home[:7]).max() < ARRIVED_RAD)
+    def has_arrived(self, joints: NDArray[np.float64], now_ns: int) -> bool:
+        """Whether the way is over and the arm and the finger are at its end.
+
+        The finger too: a policy that never saw its task begin with an open hand does anything at all.
+        """
+        is_over = now_ns >= self._begin_ns + seconds_to_ns(self._duration_s)
+        off = np.abs(joints - self._home)
+        return bool(is_over and off[:7].max() < ARRIVED_RAD and off[7] < ARRIVED_M)
 
     def chunk(self, now_ns: int) -> ActionChunk:
         """The next 1.2 s of the way, for an observation made now."""

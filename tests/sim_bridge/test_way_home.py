@@ -1,6 +1,7 @@
 """The chunks that lead an arm to where episodes start."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +29,15 @@ def test_the_way_ends_at_home_and_stays_there(offset: np.ndarray) -> None:
     way = WayHome(HOME + offset, HOME, NOW_NS)
     late = way.chunk(NOW_NS + 60 * NS_PER_S)
     np.testing.assert_allclose(late.positions, np.tile(HOME, (12, 1)), atol=1e-6)
-    assert way.has_arrived(late.positions[0].astype(np.float64))
+    assert way.has_arrived(late.positions[0].astype(np.float64), NOW_NS + 60 * NS_PER_S)
 
 
-def test_an_arm_elsewhere_has_not_arrived() -> None:
-    assert not WayHome(HOME, HOME, NOW_NS).has_arrived(HOME + 0.1)
+@pytest.mark.parametrize("off", [np.array([0.1] * 7 + [0.0]), np.array([0.0] * 7 + [0.02])], ids=["arm", "finger"])
+def test_an_arm_or_a_finger_elsewhere_has_not_arrived(off: np.ndarray) -> None:
+    assert not WayHome(HOME, HOME, NOW_NS).has_arrived(HOME + off, NOW_NS + NS_PER_S)
+
+
+def test_an_arm_that_only_passes_by_has_not_arrived() -> None:
+    way = WayHome(HOME - 0.4, HOME, NOW_NS)
+    assert not way.has_arrived(HOME, NOW_NS + NS_PER_S // 2)
+    assert way.has_arrived(HOME, NOW_NS + 2 * NS_PER_S)
