@@ -48,10 +48,11 @@ check: setup-all ## check style (ruff) and types (mypy)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 
-bench: setup-all ## measure the graph's overhead and the cost of a tick over the context's length
+bench: setup-all ## measure the graph's overhead, and a tick over the context's length beside naive PyTorch
 	@mkdir -p $(BENCH_DIR)
 	@$(BIN)/python benchmarks/bench_graph.py --json $(BENCH_DIR)/graph.json
 	@$(BIN)/python benchmarks/bench_context.py --json $(BENCH_DIR)/context.json
+	@$(BIN)/python benchmarks/bench_tick.py --json $(BENCH_DIR)/tick.json
 
 clean: ## remove the virtual environment, build folders and caches; runs/ and data/ stay
 	rm -rf '$(VENV)' .venv-franka-sim build install log dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

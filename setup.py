@@ -44,7 +44,9 @@ ROS = [
 ]
 
 TEST = ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist"]
-DEV = [*TEST, *STUDY_RAY, "colcon-common-extensions", "mypy", "ruff", "setuptools<80", "types-PyYAML"]
+# What the benchmarks compare with.
+PEERS = ["diffusers"]
+DEV = [*TEST, *STUDY_RAY, *PEERS, "colcon-common-extensions", "mypy", "ruff", "setuptools<80", "types-PyYAML"]
 
 
 def files_below(folder: str) -> list[tuple[str, list[str]]]:

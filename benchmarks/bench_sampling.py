@@ -1,7 +1,9 @@
 """What fewer denoising steps cost: ``python benchmarks/bench_sampling.py runs/train/reach_cued --json sampling.json``.
 
-One trained run is exported with each number of DDIM steps; every bundle runs the same episodes, and is compared with the one of the
-most steps episode by episode. The time is that of a whole sample of one chunk, on one thread.
+Each run is exported with each of its numbers of DDIM steps; every bundle runs the same episodes, and is compared with the first run at
+the most of its steps, episode by episode. With a student beside its teacher, ``TEACHER:1,2,3,10 STUDENT:1,2,3``, each of the student's
+is also compared with the teacher at as many steps: a teacher that predicts the clean chunk may need no student. The time is that of a
+whole sample of one chunk, on one thread.
 """
 
 import argparse
@@ -11,35 +13,33 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sampled_runs import Entry, read_entries
 from tqdm import tqdm
 
 from machine import describe_machine
 from policy_server.export.writing import write_bundle
-from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
 from policy_server.runtime.engine import Denoiser
-from policy_server.runtime.errors import ConfigurationError
-from policy_server.training.checkpoint import Checkpoint, choose_checkpoint
 from sim_bridge.episode import EngineConfig
 from sim_bridge.evaluate import EvaluateConfig, evaluate
 from sim_bridge.intervals import Rate, success_rate
 from sim_bridge.study.statistics import Difference, paired_difference
 
-STEPS = (1, 2, 3, 5, 10)
 _SAMPLES = 50
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of steps: outcome of every episode (int8, 0 or 1, in the order of the seeds) and median ms per sample."""
+    """Outcome of every episode (int8, 0 or 1, in the order of the seeds) and median ms per sample."""
 
-    steps: int
+    entry: Entry
     outcomes: NDArray[np.int8]
     sample_ms: float
 
@@ -50,26 +50,21 @@ class Measured:
 
 def main() -> int:
     arguments = _parse()
-    checkpoint = choose_checkpoint(arguments.run)
-    steps = sorted(set(arguments.steps))
-    most = checkpoint.spec.sampler.training_steps
-    if not 1 <= steps[0] <= steps[-1] <= most:
-        raise ConfigurationError(f"--steps {steps}: the policy was trained with {most} steps; give 1 to {most}")
+    entries = read_entries(arguments.runs, arguments.steps)
     with tempfile.TemporaryDirectory() as folder:
-        bundles = [export(checkpoint, Path(folder) / str(count), count) for count in steps]
-        outcomes = [run_episodes(bundle, arguments) for bundle in bundles]
+        bundles = [export(entry, Path(folder) / str(number)) for number, entry in enumerate(entries)]
+        outcomes = [run_episodes(entry, bundle, arguments) for entry, bundle in zip(entries, bundles, strict=True)]
         times_ms = sample_times_ms(bundles)
-    measured = list(map(Measured, steps, outcomes, times_ms))
-    rows = [row(each, measured[-1]) for each in measured]
+    measured = list(map(Measured, entries, outcomes, times_ms))
+    rows = [row(each, measured) for each in measured]
     for each, figures in zip(measured, rows, strict=True):
-        print(f"{each.steps:>3} steps: {each.rate}, {each.sample_ms:.2f} ms a sample{_compared(figures)}")
+        print(f"{each.entry}: {each.rate}, {each.sample_ms:.2f} ms a sample{_compared(figures)}")
     if arguments.json:
         result = {
-            "run": str(arguments.run),
-            "task": checkpoint.spec.task,
-            "checkpoint_step": checkpoint.step,
+            "task": entries[0].checkpoint.spec.task,
+            "runs": {str(entry.run): {"checkpoint_step": entry.checkpoint.step} for entry in entries},
             "seed": arguments.seed,
-            "compared_with_steps": steps[-1],
+            "compared_with": str(reference_of(measured).entry),
             "rows": rows,
             "machine": describe_machine(),
         }
@@ -79,71 +74,105 @@ def main() -> int:
     return 0
 
 
-def export(checkpoint: Checkpoint, folder: Path, steps: int) -> Bundle:
+def export(entry: Entry, folder: Path) -> Bundle:
     """The run as a bundle that samples in so many steps."""
-    spec = dataclasses.replace(checkpoint.spec, sampler=dataclasses.replace(checkpoint.spec.sampler, steps=steps))
-    policy = DiffusionPolicy(spec, checkpoint.config.model)
-    policy.load_state_dict(checkpoint.average)
-    write_bundle(policy, spec, folder, {})
+    write_bundle(entry.policy(), entry.spec(), folder, {})
     return load_bundle(folder)
 
 
-def run_episodes(bundle: Bundle, arguments: argparse.Namespace) -> NDArray[np.int8]:
+def run_episodes(entry: Entry, bundle: Bundle, arguments: argparse.Namespace) -> NDArray[np.int8]:
     """Outcome of every episode, 0 or 1."""
-    spec = bundle.spec
     config = EvaluateConfig(
-        bundle.path, spec.task, arguments.episodes, arguments.seed, arguments.workers, EngineConfig()
+        bundle.path, bundle.spec.task, arguments.episodes, arguments.seed, arguments.workers, EngineConfig()
     )
-    episodes = tqdm(evaluate(config), desc=f"{spec.sampler.steps} steps", unit="episode", total=config.episodes)
+    episodes = tqdm(evaluate(config), desc=str(entry), unit="episode", total=config.episodes)
     return np.array([episode.success for episode in episodes], np.int8)
 
 
-def sample_times_ms(bundles: list[Bundle]) -> list[float]:
+def sample_times_ms(bundles: Sequence[Bundle]) -> list[float]:
     """Median time of a sample of one chunk in ms, of every bundle; interleaved, so that a busy moment hits all alike."""
     generator = np.random.default_rng(0)
-    spec, denoisers = bundles[0].spec, [Denoiser(bundle) for bundle in bundles]
-    context = generator.standard_normal((spec.history.length, spec.row_width)).astype(np.float32)
-    noise = generator.standard_normal(denoisers[0].chunk_shape).astype(np.float32)
+    denoisers = [Denoiser(bundle) for bundle in bundles]
+    inputs = [
+        (
+            generator.standard_normal((bundle.spec.history.length, bundle.spec.row_width)).astype(np.float32),
+            generator.standard_normal(denoiser.chunk_shape).astype(np.float32),
+        )
+        for bundle, denoiser in zip(bundles, denoisers, strict=True)
+    ]
     times_ms: list[list[float]] = [[] for _ in denoisers]
     for _ in range(_SAMPLES):
-        for denoiser, row_ms in zip(denoisers, times_ms, strict=True):
+        for denoiser, (context, noise), row_ms in zip(denoisers, inputs, times_ms, strict=True):
             begun_s = time.perf_counter()
             denoiser.sample(context, noise)
             row_ms.append(1e3 * (time.perf_counter() - begun_s))
     return [statistics.median(row_ms) for row_ms in times_ms]
 
 
-def row(measured: Measured, reference: Measured) -> dict[str, object]:
-    """The figures of one number of steps; those of the comparison are None for the reference itself."""
-    difference: Difference | None = None
-    if measured is not reference:
-        difference = paired_difference([(measured.outcomes[None], reference.outcomes[None])])
+def reference_of(measured: Sequence[Measured]) -> Measured:
+    """The first run at the most of its steps."""
+    first = [each for each in measured if each.entry.run == measured[0].entry.run]
+    return max(first, key=lambda each: each.entry.steps)
+
+
+def control_of(each: Measured, measured: Sequence[Measured]) -> Measured | None:
+    """The first run at as many steps as ``each``, of another run, or None."""
+    first = measured[0].entry.run
+    alike = (other for other in measured if other.entry.run == first and other.entry.steps == each.entry.steps)
+    return next(alike, None) if each.entry.run != first else None
+
+
+def row(each: Measured, measured: Sequence[Measured]) -> dict[str, object]:
+    """The figures of one entry; a comparison with itself, or with an entry that is not there, is None."""
+    reference = reference_of(measured)
     return {
-        "steps": measured.steps,
-        **dataclasses.asdict(measured.rate),
-        "sample_ms": round(measured.sample_ms, 3),
-        "outcomes": "".join(map(str, measured.outcomes)),
-        "difference": difference and round(difference.difference, 4),
-        "difference_interval": difference and [round(bound, 4) for bound in difference.interval],
-        "mcnemar_p": difference and difference.p,
+        "run": str(each.entry.run),
+        "steps": each.entry.steps,
+        **dataclasses.asdict(each.rate),
+        "sample_ms": round(each.sample_ms, 3),
+        "outcomes": "".join(map(str, each.outcomes)),
+        "difference": None if each is reference else compare(each, reference),
+        "difference_at_equal_steps": compare(each, control_of(each, measured)),
+    }
+
+
+def compare(each: Measured, other: Measured | None) -> dict[str, object] | None:
+    """The paired difference in success, ``each`` minus ``other``, with its 95 % interval and McNemar's p."""
+    if other is None:
+        return None
+    difference: Difference = paired_difference([(each.outcomes[None], other.outcomes[None])])
+    return {
+        "from": str(other.entry),
+        "difference": round(difference.difference, 4),
+        "interval": [round(bound, 4) for bound in difference.interval],
+        "mcnemar_p": difference.p,
     }
 
 
 def _compared(figures: dict[str, object]) -> str:
-    if figures["difference"] is None:
-        return ""
-    return f"; difference {figures['difference']}, 95 % interval {figures['difference_interval']}, p {figures['mcnemar_p']:.3g}"
+    comparisons = (figures["difference"], figures["difference_at_equal_steps"])
+    return "".join(
+        f"; {each['difference']:+} from {each['from']} (95 % interval {each['interval']}, p {each['mcnemar_p']:.3g})"
+        for each in comparisons
+        if isinstance(each, dict)
+    )
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python benchmarks/bench_sampling.py",
-        description="Success and time per sample of one trained policy with few and with many denoising steps, on the same episodes.",
-        epilog="example: python benchmarks/bench_sampling.py runs/train/reach_cued --episodes 100 --json sampling.json",
+        description="Success and time per sample of trained policies with few and with many denoising steps, on the same episodes.",
+        epilog="example: python benchmarks/bench_sampling.py runs/train/reach_cued --episodes 100 --json sampling.json; a student beside "
+        "its teacher: python benchmarks/bench_sampling.py runs/train/press_count:1,2,3,10 runs/train/press_count_student:1,2,3",
     )
-    parser.add_argument("run", type=Path, help="folder of the training run (with checkpoint.pt)")
-    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="default 1 2 3 5 10")
-    parser.add_argument("--episodes", type=int, default=100, help="per number of steps (default 100)")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN[:STEPS]",
+        help="folder of a training run (with checkpoint.pt), and its numbers of steps",
+    )
+    parser.add_argument("--steps", type=int, nargs="+", help="of runs that name none (default 1 2 3 5 10)")
+    parser.add_argument("--episodes", type=int, default=100, help="per run and number of steps (default 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
     parser.add_argument("--workers", type=int, default=1, help="processes; results do not depend on it (default 1)")
     parser.add_argument("--json", type=Path, help="write the figures here")

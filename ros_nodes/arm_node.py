@@ -1,15 +1,18 @@
 """arm_node: action chunks in, guarded trajectories out. A process of its own, so that no policy can pass the guard."""
 
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -17,8 +20,9 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actions import ActionChunk
-from policy_server.runtime.clock import seconds_to_ns
+from policy_server.runtime.clock import ns_to_seconds, seconds_to_ns
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.priority import take_precedence
 from policy_server.runtime.resources import resource
 from ros_nodes import diagnostics, messages, qos, topics
 from ros_nodes.arm_backends import BACKEND_PARAMETERS, FRANKY, open_backend
@@ -36,6 +40,7 @@ from ros_nodes.statistics import LatencyWindow, RateMeter
 from ros_nodes.worker import Worker
 
 NAME = "arm_node"
+NEXT_BUNDLE_HASH = "next_bundle_hash"
 PARAMETERS = (
     *BACKEND_PARAMETERS,
     ParameterSpec("arm_file", "", "the guard's limits and watchdog; empty takes the package's config/arm.yaml"),
@@ -43,6 +48,13 @@ PARAMETERS = (
     ParameterSpec("lockstep", False, "answer every chunk with one tick of motion, in the chunk's own time"),
     ParameterSpec("command_period_s", 0.02, "time between two trajectories in real time", minimum=0.002, maximum=0.2),
     ParameterSpec("lookahead_s", 0.04, "how far ahead set-points are fixed in real time", minimum=0.004, maximum=0.5),
+    ParameterSpec(
+        "realtime_priority",
+        20,
+        "of the thread that commands set-points, where the system allows it; 0: none",
+        minimum=0,
+        maximum=90,
+    ),
     ParameterSpec(
         "latch_tolerance_s", 0.1, "how much older than the chunk the joint states may be at the start", minimum=0.0
     ),
@@ -53,9 +65,18 @@ PARAMETERS = (
     ParameterSpec(
         "reset_timeout_s", 2.0, "longest time for history and inference to forget, in a recovery", minimum=0.1
     ),
+    ParameterSpec(
+        NEXT_BUNDLE_HASH,
+        "",
+        "hash of a bundle whose chunks may follow those of the present one, once; see python -m ros_nodes.operate swap",
+        read_only=False,
+    ),
 )
 _FORGET_SERVICES = ("history_node/reset", "inference_node/reset")
+_HASH = re.compile(r"([0-9a-f]{64})?")
 _LOOK_AGAIN_S = 0.002
+# A chunk is followed when it comes, but no sooner after the last trajectory: at 200 Hz the pauses between them stay even.
+_LEAST_PAUSE_NS = 2_500_000
 _ACKNOWLEDGE_S = 0.2
 
 
@@ -71,6 +92,9 @@ class ArmNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__(NAME, PARAMETERS)
+        self._announce: Callable[[str], None] | None = None
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
 
     def open(self) -> None:
         values = self.values
@@ -87,6 +111,7 @@ class ArmNode(ManagedNode):
             latch_age_ns=0 if values["lockstep"] else seconds_to_ns(values["latch_tolerance_s"]),
             dead_man=DeadMan(seconds_to_ns(values["dead_man_timeout_s"])) if values["dead_man"] else None,
         )
+        self._announce = self._control.guard.announce_bundle
         self._period_ns = seconds_to_ns(values["command_period_s"])
         self._lookahead_ns = seconds_to_ns(values["lookahead_s"])
         self._lock = threading.Lock()
@@ -102,7 +127,7 @@ class ArmNode(ManagedNode):
 
     def start(self) -> None:
         self._begin_anew(0)
-        self._worker = Worker("arm", self._work, self.fail)
+        self._worker = Worker("arm", self._work, self.fail, self._take_precedence)
         self._worker.start()
         self._link.listen()
         self.subscribe(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK, self._take_chunk)
@@ -125,6 +150,7 @@ class ArmNode(ManagedNode):
                 publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_S))
 
     def close(self) -> None:
+        self._announce = None
         link = getattr(self, "_link", None)
         if link is not None:
             link.arm.close()
@@ -135,6 +161,7 @@ class ArmNode(ManagedNode):
         guard, states, reading = control.guard, control.states, control.reading
         values = {
             "state": guard.state,
+            "bundle": guard.bundle_hash[:12] or None,
             "chunks": self._chunks.count,
             "rate_hz": self._chunks.rate_hz(now_ns),
             "age_s": self._chunks.age_s(now_ns),
@@ -182,11 +209,26 @@ class ArmNode(ManagedNode):
 
     # --- the worker ---------------------------------------------------------------------------------------------------
 
+    def _take_precedence(self) -> None:
+        """Let set-points go before everything else on this machine. In lockstep time waits for them."""
+        priority = self.values["realtime_priority"]
+        if priority == 0 or self.values["lockstep"]:
+            return
+        refusal = take_precedence(priority)
+        if refusal:
+            self.get_logger().info(
+                f"set-points have no real-time priority ({refusal}) and may be late on a busy machine: see docs/hardware.md"
+            )
+
     def _work(self) -> float | None:
         with self._lock:
             if self.values["lockstep"]:
                 return self._answer_in_lockstep()
-            now_ns = self._decided_ns = self._now_ns()
+            now_ns = self._now_ns()
+            wait_ns = self._decided_ns + _LEAST_PAUSE_NS - now_ns
+            if 0 < wait_ns <= _LEAST_PAUSE_NS:
+                return ns_to_seconds(wait_ns)
+            self._decided_ns = now_ns
             self._command(self._usable(self._chunk.take(), now_ns), now_ns, now_ns + self._lookahead_ns)
             return self._pause_s()
 
@@ -204,7 +246,7 @@ class ArmNode(ManagedNode):
     def _pause_s(self) -> float:
         """Until the next multiple of the period, so that a step's own length does not add up."""
         now_ns = self._now_ns()
-        return float((now_ns // self._period_ns + 1) * self._period_ns - now_ns) * 1e-9
+        return ns_to_seconds((now_ns // self._period_ns + 1) * self._period_ns - now_ns)
 
     def _usable(self, arrived: _ArrivedChunk | None, now_ns: int) -> _ArrivedChunk | None:
         """The chunk, where it can be followed now; it waits in its slot while the guard waits for the arm's position."""
@@ -308,6 +350,23 @@ class ArmNode(ManagedNode):
             if not answered.wait(self.values["reset_timeout_s"]):
                 return f"{name} did not answer within {self.values['reset_timeout_s']} s: see that node's log"
         return ""
+
+    def _check_parameters(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
+        for item in parameters:
+            if item.name == NEXT_BUNDLE_HASH and not _HASH.fullmatch(item.value):
+                return SetParametersResult(
+                    successful=False, reason=f"'{item.value}' is no bundle's hash: give its 64 digits, or nothing"
+                )
+            if item.name == NEXT_BUNDLE_HASH and self._announce is None:
+                return SetParametersResult(successful=False, reason="the node is not configured: it follows no bundle")
+        return SetParametersResult(successful=True)
+
+    def _apply_parameters(self, parameters: Sequence[Parameter[Any]]) -> None:
+        """A bundle is announced: its chunks may follow those of the present one."""
+        for item in parameters:
+            if item.name == NEXT_BUNDLE_HASH and self._announce is not None:
+                with self._lock:
+                    self._announce(item.value)
 
     def _reset(self) -> None:
         self._begin_anew(self._now_ns())

@@ -13,8 +13,9 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actor import Actor
-from policy_server.runtime.bundle import load_bundle
-from policy_server.runtime.errors import BundleError
+from policy_server.runtime.actor_relay import ActorRelay
+from policy_server.runtime.bundle import Bundle, load_bundle
+from policy_server.runtime.continuation import Continuation
 from policy_server.runtime.history import Context
 from ros_nodes import diagnostics, messages, qos, topics
 from ros_nodes.adapter_shelf import AdapterShelf, Plan, files_in
@@ -23,11 +24,12 @@ from ros_nodes.latest import Latest
 from ros_nodes.lifecycle import ManagedNode, one_line, run_node
 from ros_nodes.parameters import ParameterSpec, required
 from ros_nodes.statistics import LatencyWindow, RateMeter
+from ros_nodes.swap_port import SWAP_PARAMETERS, SwapPort
 from ros_nodes.worker import Worker
 
 NAME = "inference_node"
 PARAMETERS = (
-    ParameterSpec("bundle", "", "folder of the policy's bundle"),
+    *SWAP_PARAMETERS,
     ParameterSpec("provider", "cpu", "where the denoiser runs: cpu or cuda"),
     ParameterSpec("threads", 1, "threads of the denoiser", minimum=1, maximum=64),
     ParameterSpec("noise_seed", 0, "seed of the sampler's noise", minimum=0),
@@ -35,6 +37,13 @@ PARAMETERS = (
     ParameterSpec(
         "candidates", 0, "chunks drawn per sample, verified by what was executed; 0 takes the bundle's", minimum=0
     ),
+    ParameterSpec(
+        "execution", "latest", "how a fresh chunk continues the standing one: latest (not at all) or real_time_chunking"
+    ),
+    ParameterSpec(
+        "delay_ticks", 0, "policy ticks until a chunk leads the arm, held with real_time_chunking", minimum=0
+    ),
+    ParameterSpec("warm_start", 0, "denoising steps left out, from the standing chunk on", minimum=0),
     ParameterSpec("adapters", "", "files of the adapters to offer, separated by commas", read_only=False),
     ParameterSpec("adapter", "", "name of the active adapter; empty: the base policy", read_only=False),
 )
@@ -44,26 +53,24 @@ class InferenceNode(ManagedNode):
     """Answers the newest context with an action chunk.
 
     The parameters ``adapters`` and ``adapter`` may be set while it runs: a change that does not fit is refused with the reason, one that
-    does takes effect with the next chunk that is sampled.
+    does takes effect with the next chunk that is sampled. Another bundle takes over with the contexts that history_node makes of it.
     """
 
     def __init__(self) -> None:
         super().__init__(NAME, PARAMETERS)
         self._shelf: AdapterShelf | None = None
-        self._plan: Plan | None = None
+        self._plan: tuple[AdapterShelf, Plan] | None = None
+        self._swap_port = SwapPort(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
 
     def open(self) -> None:
         values = self.values
-        self._bundle = load_bundle(required(values, "bundle"))
-        self._actor = Actor(
-            self._bundle,
-            provider=values["provider"],
-            threads=values["threads"],
-            noise_seed=values["noise_seed"],
-            replan_every_ticks=values["replan_every_ticks"] or None,
-            candidates=values["candidates"] or None,
+        self._relay = ActorRelay(
+            load_bundle(required(values, "bundle")),
+            self._make_actor,
+            gives_way=values["threads"] == 1,
+            on_failure=self.get_logger().error,
         )
         self._lock = threading.Lock()
         self._newest: Latest[tuple[int, Image]] = Latest()
@@ -74,17 +81,19 @@ class InferenceNode(ManagedNode):
         self._chunk_publisher = self.advertise(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK)
         self._timing = TimingPublisher(self)
         self.serve_reset(self._reset)
-        shelf = AdapterShelf(self._actor.denoiser, self.get_logger().error)
+        shelf = self._new_shelf()
         shelf.apply(shelf.plan(files_in(values["adapters"]), values["adapter"]))
         shelf.wait()
         self._shelf = shelf
         self.serve(Trigger, "~/list_adapters", self._list_adapters)
+        self._swap_port.open(self._relay, self._lock)
 
     def close(self) -> None:
         self._shelf = None
+        self._swap_port.close()
 
     def start(self) -> None:
-        self._actor.clear()
+        self._relay.clear()
         self._worker = Worker("inference", self._work, self.fail)
         self._worker.start()
         self.subscribe(Image, topics.POLICY_CONTEXT, qos.POLICY_CONTEXT, self._take)
@@ -107,21 +116,38 @@ class InferenceNode(ManagedNode):
             Report("chunks", diagnostics.OK, "", values),
             Report("verification", diagnostics.OK, "", self._verification_values()),
             self._adapter_report(),
+            self._swap_port.report(),
         ]
+
+    def _make_actor(self, bundle: Bundle) -> Actor:
+        values = self.values
+        return Actor(
+            bundle,
+            provider=values["provider"],
+            threads=values["threads"],
+            noise_seed=values["noise_seed"],
+            replan_every_ticks=values["replan_every_ticks"] or None,
+            candidates=values["candidates"] or None,
+            continuation=Continuation(values["execution"], values["delay_ticks"], values["warm_start"]),
+        )
+
+    def _new_shelf(self) -> AdapterShelf:
+        return AdapterShelf(self._relay.actor.denoiser, self.get_logger().error)
 
     def _verification_values(self) -> dict[str, diagnostics.Value]:
         """How many candidates are drawn; past error of the newest chunk's and how much worse the worst was (no unit, see
         ``verification.past_errors``), none where there was nothing to compare."""
-        newest = self._actor.last_verification
+        actor = self._relay.actor
+        newest = actor.last_verification
         return {
-            "candidates": self._actor.schedule.candidates,
+            "candidates": actor.schedule.candidates,
             "past_error": f"{newest.error:.2e}" if newest else None,
             "past_error_spread": f"{newest.spread:.2e}" if newest else None,
         }
 
     def _adapter_report(self) -> Report:
         """Which adapter the next sample is drawn with, and the newest one was; WARN while one that was asked for cannot be had."""
-        denoiser = self._actor.denoiser
+        denoiser = self._relay.actor.denoiser
         offers = self._shelf.offers if self._shelf else {}
         failed = [offer.reason for offer in offers.values() if offer.state == "failed"]
         values = {
@@ -138,22 +164,23 @@ class InferenceNode(ManagedNode):
         if wanted and self._shelf is not None:
             given = self.values | wanted
             try:
-                self._plan = self._shelf.plan(files_in(given["adapters"]), given["adapter"])
+                self._plan = self._shelf, self._shelf.plan(files_in(given["adapters"]), given["adapter"])
             except Exception as error:  # an exception in here would end the node
                 return SetParametersResult(successful=False, reason=one_line(error))
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, parameters: Sequence[Parameter[Any]]) -> None:
         self.values |= {item.name: item.value for item in parameters if item.name in ("adapters", "adapter")}
-        if self._plan is not None and self._shelf is not None:
-            self._shelf.apply(self._plan)
+        if self._plan is not None:
+            shelf, plan = self._plan
+            shelf.apply(plan)  # a bundle that has taken over in between has a shelf of its own
         self._plan = None
 
     def _list_adapters(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """What is on the shelf, as JSON."""
         response.success = self._shelf is not None
         if self._shelf is not None:
-            response.message = json.dumps({"base": self._bundle.hash, **self._shelf.describe()})
+            response.message = json.dumps({"base": self._relay.bundle.hash, **self._shelf.describe()})
         return response
 
     def _take(self, message: Image) -> None:
@@ -168,31 +195,34 @@ class InferenceNode(ManagedNode):
             if newest is None:
                 return
             received_ns, message = newest
-            context = self._checked_context(message)
+            context, bundle_hash = messages.image_to_context(message)
             if context.stamp_ns >= self._not_before_ns:
-                self._answer(context, received_ns)
+                self._answer(context, bundle_hash, received_ns)
 
-    def _checked_context(self, message: Image) -> Context:
-        context, bundle_hash = messages.image_to_context(message)
-        if bundle_hash != self._bundle.hash:
-            raise BundleError(
-                f"policy/context comes from bundle {bundle_hash[:12] or '(none)'}, this node runs {self._bundle.hash[:12]} "
-                f"('{self._bundle.path}'): give history_node and inference_node the same bundle"
-            )
-        return context
-
-    def _answer(self, context: Context, received_ns: int) -> None:
-        chunk = self._actor.answer(context)
-        self._chunk_publisher.publish(messages.chunk_to_trajectory(chunk, self._bundle.hash))
+    def _answer(self, context: Context, bundle_hash: str, received_ns: int) -> None:
+        before = self._relay.bundle
+        answer = self._relay.answer(context, bundle_hash)
+        self._chunk_publisher.publish(messages.chunk_to_trajectory(answer.chunk, answer.bundle_hash))
         published_ns = time.time_ns()
         self._chunks.tick(published_ns)
         self._latencies.add(published_ns - received_ns)
-        self._timing.publish(context.stamp_ns, received_ns, published_ns, self._actor.last_network_ns)
+        self._timing.publish(context.stamp_ns, received_ns, published_ns, answer.network_ns)
+        if self._relay.bundle is not before:
+            self._begin_with_new_bundle()
+
+    def _begin_with_new_bundle(self) -> None:
+        """Adapters belong to the bundle that is gone: the new one begins with an empty shelf."""
+        dropped = ", ".join(self._shelf.offers) if self._shelf else ""
+        self._shelf = self._new_shelf()
+        self.get_logger().info(
+            self._relay.state.last + (f"; adapters of the old one are dropped: {dropped}" if dropped else "")
+        )
+        self._swap_port.taken_over(bundle=str(self._relay.bundle.path), adapters="", adapter="")
 
     def _reset(self) -> None:
         with self._lock:
             self._newest.take()
-            self._actor.clear()
+            self._relay.clear()
             self._not_before_ns = self.get_clock().now().nanoseconds
 
 

@@ -1,10 +1,12 @@
-"""What an operator tells the arm: ``python -m ros_nodes.operate arm|pause|stop|recover|state``.
+"""What an operator tells the graph: ``python -m ros_nodes.operate arm|pause|stop|recover|state|swap``.
 
-For machines without ``ros2 service call``; it calls the same services of ``arm_node``.
+For machines without ``ros2 service call``; it calls the same services of the nodes.
 """
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_srvs.srv import Trigger
@@ -14,6 +16,7 @@ from ros_nodes import qos, topics
 from ros_nodes.environment import prepare_process
 from ros_nodes.errors import GraphError
 from ros_nodes.graph import default_domain_id
+from ros_nodes.swap import swap
 from ros_nodes.visitor import Visitor, visit
 
 COMMANDS = {
@@ -22,6 +25,7 @@ COMMANDS = {
     "stop": "come to rest and stay so until recovered and armed",
     "recover": "after a stop or a reflex: recover the robot and forget what was before; starts no motion",
     "state": "say what the arm does, and why",
+    "swap": "change to another bundle while the arm moves: swap FOLDER; see docs/hot_swap.md",
 }
 _ARM_NODE = "arm_node"
 _ANSWER_S = 5.0
@@ -37,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with visit(given.domain_id, "operator") as visitor:
         if given.command == "state":
             print(state(visitor))
+            return 0
+        if given.command == "swap":
+            say = partial(print, flush=True)
+            swap(visitor, given.bundle, given.patience_s, say, with_arm=not given.without_arm)
+            print(f"swap: '{given.bundle}' has taken over; adapters of the bundle before do not go with it")
             return 0
         succeeded, message = command(visitor, given.command)
     print(f"{given.command}: {message}" if succeeded else f"refused: {message}")
@@ -71,16 +80,25 @@ def state(visitor: Visitor) -> str:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ros_nodes.operate",
-        description="Tells the arm of a running graph what it may do. Not an emergency stop: that is the switch in your hand.",
+        description="Tells a running graph what it may do. Not an emergency stop: that is the switch in your hand.",
         epilog="".join(f"  {name:<8} {about}\n" for name, about in COMMANDS.items())
-        + "\nExit status 1 when the arm refuses. example: python -m ros_nodes.operate arm",
+        + "\nExit status 1 when the arm refuses. example: python -m ros_nodes.operate arm\n"
+        + "example: python -m ros_nodes.operate swap bundles/reach_cued_new\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("bundle", type=Path, nargs="?", help="folder of the bundle to change to; for swap alone")
+    parser.add_argument(
+        "--patience-s", type=float, default=120.0, help="longest time for a bundle to be ready in a swap (default 120)"
+    )
+    parser.add_argument("--without-arm", action="store_true", help="swap in a graph that has no arm_node")
     parser.add_argument(
         "--domain-id", type=int, default=default_domain_id(), help="as the graph's (ROS_DOMAIN_ID, else 0)"
     )
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if (given.command == "swap") != (given.bundle is not None):
+        parser.error("swap takes the folder of a bundle, the other commands take none")
+    return given
 
 
 if __name__ == "__main__":

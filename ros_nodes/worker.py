@@ -7,10 +7,17 @@ from collections.abc import Callable
 class Worker:
     """Calls ``step`` whenever it is woken, and after as many seconds as the last ``step`` asked for.
 
-    An exception out of ``step`` ends the thread and goes to ``on_error``.
+    An exception out of ``step`` ends the thread and goes to ``on_error``. ``prepare`` is called first, in the thread.
     """
 
-    def __init__(self, name: str, step: Callable[[], float | None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], float | None],
+        on_error: Callable[[Exception], None],
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._prepare = prepare
         self._step = step
         self._on_error = on_error
         self._wake = threading.Event()
@@ -32,6 +39,7 @@ class Worker:
             self._thread.join()
 
     def _run(self) -> None:
+        self._prepare()
         pause_s: float | None = None
         while True:
             self._wake.wait(pause_s)

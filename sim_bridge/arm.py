@@ -47,14 +47,17 @@ class GuardedArm:
         self.guard.latch(positions, world.time_ns)
         self._controllers.reset(world.set_point)
 
-    def execute(self, chunk: ActionChunk, world: World) -> None:
-        """Follow ``chunk`` for one policy tick; one that the guard refuses is counted there, and the motion goes on without it."""
+    def execute(self, chunk: ActionChunk | None, world: World) -> SetPoints:
+        """Follow ``chunk`` for one policy tick; one that the guard refuses is counted there, and the motion goes on without it, as it
+        does where there is none. Returns the tick's set-points."""
         now_ns = world.time_ns
-        with contextlib.suppress(ChunkRefused):
-            self.guard.accept(chunk, now_ns)
+        if chunk is not None:
+            with contextlib.suppress(ChunkRefused):
+                self.guard.accept(chunk, now_ns)
         set_points = self.guard.advance(now_ns + STEPS_PER_TICK * PHYSICS_STEP_NS)
         self._send(set_points, self.guard.braking_tail(), now_ns)
         world.advance(self._controllers.upcoming(now_ns, STEPS_PER_TICK))
+        return set_points
 
     def _send(self, set_points: SetPoints, tail: SetPoints, now_ns: int) -> None:
         times_ns = np.concatenate([set_points.times_ns, tail.times_ns]) - now_ns

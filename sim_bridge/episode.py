@@ -16,6 +16,8 @@ from policy_server.runtime.memory import Memory
 from policy_server.runtime.observation import ObservationAssembler
 from ros_nodes.franka.settings import GuardSettings
 from sim_bridge.arm import GuardedArm
+from sim_bridge.asynchronous import AsynchronousConfig, DelayedActor
+from sim_bridge.smoothness import MotionRecord, Smoothness
 from sim_bridge.task_config import TaskConfig
 from sim_bridge.world import World
 
@@ -24,18 +26,20 @@ _GAP_TICKS = 5
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode ended."""
+    """How one episode ended; ``smoothness``: of its motion, where it was asked for."""
 
     seed: int
     success: bool
     reason: str
     ticks: int
+    smoothness: Smoothness | None = None
 
 
 @dataclass(frozen=True)
 class EngineConfig:
     """Where and with how many threads the networks run, the seed of the sampler's noise, how often a chunk is sampled, and
-    from how many candidates it is chosen (both None: as the bundle says). ``adapter``: file of one to act with."""
+    from how many candidates it is chosen (both None: as the bundle says). ``adapter``: file of one to act with. ``asynchronous``: a
+    sampler that takes time, and how the arm moves meanwhile; None: none, and the motion is not judged."""
 
     provider: str = "cpu"
     threads: int = 1
@@ -43,6 +47,7 @@ class EngineConfig:
     replan_every_ticks: int | None = None
     candidates: int | None = None
     adapter: Path | None = None
+    asynchronous: AsynchronousConfig | None = None
 
 
 class PolicyEpisodes:
@@ -51,6 +56,8 @@ class PolicyEpisodes:
     def __init__(self, bundle: Bundle, task: TaskConfig, guard: GuardSettings, engine: EngineConfig) -> None:
         check_bundle_fits(bundle, task)
         spec = bundle.spec
+        late = engine.asynchronous
+        self._period_ns = spec.period_ns
         self._memory = Memory(
             bundle, provider=engine.provider, threads=engine.threads, max_gap_ns=_GAP_TICKS * spec.period_ns
         )
@@ -61,7 +68,9 @@ class PolicyEpisodes:
             noise_seed=engine.noise_seed,
             replan_every_ticks=engine.replan_every_ticks,
             candidates=engine.candidates,
+            continuation=late.continuation(spec.period_ns) if late else None,
         )
+        self._delayed = DelayedActor(self._actor, late, spec.period_ns) if late else None
         if engine.adapter is not None:
             adapter = read_adapter(engine.adapter)
             self._actor.denoiser.load(adapter)
@@ -78,20 +87,30 @@ class PolicyEpisodes:
         self._actor.clear()
         self._assembler.clear()
         self._arm.latch(world)
+        if self._delayed is not None:
+            self._delayed.clear()
+        motion = MotionRecord(world.set_point, self._period_ns)
         while not world.outcome().done:
             on_tick(world)
-            self._tick(world)
+            self._tick(world, motion)
         outcome = world.outcome()
-        return EpisodeResult(seed, outcome.success, outcome.reason, world.tick_count)
+        smoothness = motion.smoothness() if self._delayed is not None else None
+        return EpisodeResult(seed, outcome.success, outcome.reason, world.tick_count, smoothness)
 
-    def _tick(self, world: World) -> None:
+    def _tick(self, world: World, motion: MotionRecord) -> None:
         stamp_ns = world.time_ns
         self._assembler.add_joints(stamp_ns, *self._state(world))
         for camera in self._cameras:
             self._assembler.add_image(camera, stamp_ns, world.render(camera))
         observation = self._assembler.pop()
         assert observation is not None  # frames and joints bear the same stamp
-        self._arm.execute(self._actor.answer(self._memory.observe(observation)), world)
+        context = self._memory.observe(observation)
+        if self._delayed is None:
+            self._arm.execute(self._actor.answer(context), world)
+            return
+        chunk = self._delayed.answer(context)
+        set_points = self._arm.execute(chunk, world)
+        motion.add(chunk, set_points, handed_over=self._delayed.handed_over, leads=self._delayed.leads)
 
     def _state(self, world: World) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """Names and values of the joints and, for a policy that sees them, of the task's features."""

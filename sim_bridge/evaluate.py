@@ -19,12 +19,16 @@ from policy_server.runtime.adapter_inputs import check_adapter
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
 from policy_server.runtime.configuration import to_plain
+from policy_server.runtime.continuation import check_continuation
+from policy_server.runtime.engine import Denoiser
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.resources import resource
 from ros_nodes.franka.settings import load_guard_settings
+from sim_bridge.asynchronous import EXECUTIONS, AsynchronousConfig
 from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, check_bundle_fits, world_for
 from sim_bridge.intervals import success_rate
 from sim_bridge.shift import add_shift_option
+from sim_bridge.smoothness import describe_seams
 from sim_bridge.task_config import TaskConfig, load_task_config
 
 
@@ -53,8 +57,10 @@ class EvaluateConfig:
         return range(self.seed, self.seed + self.episodes)
 
     def schedule(self, bundle: Bundle) -> Schedule:
-        """How often and of how many candidates the bundle is sampled; raises as ``schedule_of``, and as ``check_adapter`` for an adapter
-        that does not fit."""
+        """How often and of how many candidates the bundle is sampled; raises as ``schedule_of``, as ``check_adapter`` for an adapter
+        that does not fit, and as ``check_continuation`` for a delay or warm start that the bundle's chunks do not allow."""
+        if self.engine.asynchronous is not None:
+            check_continuation(bundle.spec, self.engine.asynchronous.continuation(bundle.spec.period_ns))
         if self.engine.adapter is not None:
             check_adapter(read_adapter(self.engine.adapter), bundle)
         return schedule_of(bundle.spec, self.engine.replan_every_ticks, self.engine.candidates)
@@ -64,7 +70,11 @@ def evaluate(config: EvaluateConfig) -> Iterator[EpisodeResult]:
     """Run the episodes in lockstep in this process or in several; results come in the order of the seeds."""
     bundle = load_bundle(config.bundle)
     check_bundle_fits(bundle, config.task_config)
-    config.schedule(bundle)  # refused here, before a pool of workers would fail again and again
+    # Refused here, before a pool of workers would fail again and again.
+    config.schedule(bundle)
+    late = config.engine.asynchronous
+    if late is not None and late.continuation(bundle.spec.period_ns).reads_the_plan:
+        Denoiser(bundle, provider=config.engine.provider).check_inpaintable()
     if config.workers == 1:
         _start_worker(config)
         yield from map(_run_one, config.seeds)
@@ -74,7 +84,15 @@ def evaluate(config: EvaluateConfig) -> Iterator[EpisodeResult]:
 
 
 def evaluate_through_graph(config: EvaluateConfig) -> Iterator[EpisodeResult]:
-    """The same episodes through the ROS 2 nodes, in lockstep."""
+    """The same episodes through the ROS 2 nodes, in lockstep.
+
+    Raises:
+        ConfigurationError: also for an injected delay, which the nodes do not have.
+    """
+    if config.engine.asynchronous is not None:
+        raise ConfigurationError(
+            "--execution, --delay-ms and --warm-start inject a delay into one process; the graph has its own: leave out --graph"
+        )
     from ros_nodes.graph import SimOptions
     from sim_bridge.graph_run import run_graph
 
@@ -131,6 +149,7 @@ def main() -> int:
         replan_every_ticks=arguments.replan_every_ticks,
         candidates=arguments.candidates,
         adapter=arguments.adapter,
+        asynchronous=_asynchronous(arguments),
     )
     config = EvaluateConfig(
         arguments.bundle,
@@ -150,10 +169,20 @@ def main() -> int:
             bar.update()
     rate = success_rate(sum(result.success for result in results), len(results))
     print(f"{config.task}{f', {config.shift}' if config.shift else ''}: {rate}")
+    motions = [result.smoothness for result in results if result.smoothness is not None]
+    if motions:
+        print(describe_seams(motions))
     if arguments.json:
         _write_json(arguments.json, config, results)
         print(f"results are in {arguments.json}")
     return 0
+
+
+def _asynchronous(arguments: argparse.Namespace) -> AsynchronousConfig | None:
+    """The injected delay, or None where none of its options is given."""
+    if arguments.execution is None and arguments.delay_ms is None and arguments.warm_start is None:
+        return None
+    return AsynchronousConfig(arguments.execution or "latest", arguments.delay_ms or 0, arguments.warm_start or 0)
 
 
 def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]) -> None:
@@ -167,11 +196,29 @@ def _write_json(file: Path, config: EvaluateConfig, results: list[EpisodeResult]
         "shift": to_plain(config.task_config.shift) if config.shift else {},
         "seed": config.seed,
         **dataclasses.asdict(config.schedule(bundle)),
+        "asynchronous": to_plain(config.engine.asynchronous),
         **dataclasses.asdict(rate),
         "results": [dataclasses.asdict(result) for result in results],
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _add_asynchronous_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--execution",
+        choices=EXECUTIONS,
+        help="what the arm does while the next chunk is sampled: rest, go on until it comes, or go on while it is sampled as a "
+        "continuation (default latest; docs/asynchronous.md)",
+    )
+    parser.add_argument(
+        "--delay-ms",
+        type=int,
+        help="simulated time from an observation to the chunk that answers it, whole policy ticks (default 0)",
+    )
+    parser.add_argument(
+        "--warm-start", type=int, help="sampling steps left out by starting from the standing chunk (default 0)"
+    )
 
 
 def _parse() -> argparse.Namespace:
@@ -202,6 +249,7 @@ def _parse() -> argparse.Namespace:
         "bundle says)",
     )
     parser.add_argument("--adapter", type=Path, help="adapter file to act with (default: the base policy)")
+    _add_asynchronous_options(parser)
     parser.add_argument("--json", type=Path, help="write successes, episodes, interval and every episode's result here")
     return parser.parse_args()
 

@@ -81,6 +81,7 @@ class MirrorNode(ManagedNode):
     def start(self) -> None:
         self._stopping.clear()
         self.subscribe(JointState, topics.JOINT_STATES, qos.JOINT_STATES, self._take_joint_state)
+        self.subscribe(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK, self._take_chunk)
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
 
@@ -97,6 +98,10 @@ class MirrorNode(ManagedNode):
 
     def _take_joint_state(self, message: JointState) -> None:
         self._state = message
+
+    def _take_chunk(self, message: JointTrajectory) -> None:
+        # After a swap of bundles the guard follows the new one's chunks only, and those of the way home must be among them.
+        self._bundle_hash = message.header.frame_id
 
     def _run(self) -> None:
         try:

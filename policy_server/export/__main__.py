@@ -12,12 +12,14 @@ from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec, VerificationSpec
 from policy_server.training.checkpoint import choose_checkpoint
+from policy_server.training.configuration import most_sampling_steps
 
 
 def main() -> int:
     arguments = _parse()
     checkpoint = choose_checkpoint(arguments.run, arguments.checkpoint)
-    spec = _sampled(_scheduled(checkpoint.spec, arguments.replan_every_ticks), arguments.sampling_steps)
+    scheduled = _scheduled(checkpoint.spec, arguments.replan_every_ticks)
+    spec = _sampled(scheduled, arguments.sampling_steps, most_sampling_steps(checkpoint.config))
     spec = dataclasses.replace(spec, verification=VerificationSpec(arguments.candidates))
     policy = DiffusionPolicy(spec, checkpoint.config.model)
     policy.load_state_dict(checkpoint.average)
@@ -26,7 +28,9 @@ def main() -> int:
     size_mb = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
     embedding = f"embedding {parity.embedding:.1e}, " if spec.cameras else ""
     adapted = "" if arguments.without_adapters else f", chunk with an adapter {parity.adapted_chunk:.1e}"
-    print(f"parity with torch: {embedding}chunk {parity.chunk:.1e}{adapted}")
+    print(
+        f"parity with torch: {embedding}chunk {parity.chunk:.1e}{adapted}, continuing a plan {parity.continued_chunk:.1e}"
+    )
     print(f"bundle of step {checkpoint.step} ({size_mb:.1f} MB) is in {arguments.output}")
     return 0
 
@@ -43,11 +47,10 @@ def _scheduled(spec: PolicySpec, replan_every_ticks: int | None) -> PolicySpec:
     return dataclasses.replace(spec, action=dataclasses.replace(spec.action, replan_every_ticks=replan_every_ticks))
 
 
-def _sampled(spec: PolicySpec, steps: int | None) -> PolicySpec:
-    """The spec with another number of denoising steps: the network is trained for all of the schedule's."""
+def _sampled(spec: PolicySpec, steps: int | None, most: int) -> PolicySpec:
+    """The spec with another number of denoising steps, of which the network was trained for ``most``."""
     if steps is None:
         return spec
-    most = spec.sampler.training_steps
     if not 1 <= steps <= most:
         raise ConfigurationError(
             f"--sampling-steps {steps}: the policy was trained with {most} steps; give 1 to {most}"

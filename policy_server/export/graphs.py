@@ -1,5 +1,6 @@
 """The two ONNX graphs of a bundle. The whole sampler is one graph: what depends on the context alone stands before the loop."""
 
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from policy_server.export.adaptable import Adaptation, names_of, weight_shapes
+from policy_server.export.convolutions import convolutions_as_products
+from policy_server.export.holding import FREE, KEPT
 from policy_server.export.joining import join
+from policy_server.model.diffusion import hold
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.manifest import PolicySpec
 
@@ -29,7 +33,8 @@ class _EncoderGraph(nn.Module):
 
 
 class _ProjectGraph(nn.Module):
-    """Context, changes of some layers → what its actions are measured from, then the denoiser's memory."""
+    """Context, changes of some layers → what its actions are measured from, then the denoiser's memory, then what it needs to know of
+    every sampling step."""
 
     def __init__(self, policy: DiffusionPolicy, adaptation: Adaptation, changed: Sequence[str]) -> None:
         super().__init__()
@@ -39,25 +44,37 @@ class _ProjectGraph(nn.Module):
 
     def forward(self, context: Tensor, *changes: Tensor) -> list[Tensor]:
         self.adaptation.take(self.changed, changes)
-        return [self.policy.anchor(context), *self.policy.project(context)]
+        policy = self.policy
+        steps = policy.denoiser.project_steps(policy.diffusion.sampling_steps)
+        return [policy.anchor(context), *policy.project(context), *steps]
 
 
 class _StepGraph(nn.Module):
-    """One denoising step: noisy chunks, index of the step, memory, changes of some layers → less noisy chunks."""
+    """One denoising step: noisy chunks, index of the step, memory, what is known of every step, what is held, changes of some layers →
+    less noisy chunks."""
 
-    def __init__(self, policy: DiffusionPolicy, adaptation: Adaptation, changed: Sequence[str]) -> None:
+    def __init__(
+        self,
+        policy: DiffusionPolicy,
+        adaptation: Adaptation,
+        changed: Sequence[str],
+        memory: int,
+        steps: int,
+        held: int,
+    ) -> None:
+        """``memory``, ``steps``, ``held``: how many tensors each of these is."""
         super().__init__()
         self.policy = policy
         self.adaptation = adaptation
         self.changed = changed
+        self.ends = list(itertools.accumulate((memory, steps, held)))
 
-    def forward(self, noisy: Tensor, index: Tensor, *memory_and_changes: Tensor) -> Tensor:
-        parts = len(memory_and_changes) - 2 * len(self.changed)
-        memory, changes = memory_and_changes[:parts], memory_and_changes[parts:]
-        self.adaptation.take(self.changed, changes)
-        diffusion = self.policy.diffusion
-        predicted = self.policy.predict(noisy, diffusion.sampling_steps[index], memory)
-        return diffusion.update(noisy, predicted, index)
+    def forward(self, noisy: Tensor, index: Tensor, *rest: Tensor) -> Tensor:
+        of_memory, of_steps, of_held = self.ends
+        self.adaptation.take(self.changed, rest[of_held:])
+        step = [part[index] for part in rest[of_memory:of_steps]]
+        predicted = self.policy.denoiser(noisy, step, rest[:of_memory])
+        return self.policy.diffusion.update(noisy, predicted, index, *rest[of_steps:of_held])
 
 
 @dataclass(frozen=True)
@@ -81,12 +98,16 @@ def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) ->
     )
 
 
-def export_denoiser(policy: DiffusionPolicy, spec: PolicySpec, *, adaptable: bool = True) -> DenoiserGraph:
-    """Denoiser graph: projection of the context, an ONNX Loop over the denoising steps, scaling.
+def export_denoiser(
+    policy: DiffusionPolicy, spec: PolicySpec, *, adaptable: bool = True, inpaintable: bool = True
+) -> DenoiserGraph:
+    """Denoiser graph: projection of the context and of the steps, an ONNX Loop over the denoising steps, scaling.
 
     One context (1, T, D) and the noise of any number N of candidates (N, H, A) → actions (N, H, A). T is free where the network
     reads any number of observations, else it is the spec's. ``adaptable``: every linear layer and Conv1d takes an adapter, see
-    ``runtime/adapter_inputs.py``.
+    ``runtime/adapter_inputs.py``. ``inpaintable``: a standing plan can be held while a chunk is sampled, and sampling can start from
+    it, see ``runtime/inpainting.py``. Without a plan the graph answers bit for bit what one without these inputs answers, without
+    adapter to rounding.
     """
     context = torch.zeros(1, 5 if policy.denoiser.any_length else spec.history.length, spec.row_width)
     length = {1: torch.export.Dim("length", min=2)} if policy.denoiser.any_length else None
@@ -96,11 +117,14 @@ def export_denoiser(policy: DiffusionPolicy, spec: PolicySpec, *, adaptable: boo
     with torch.no_grad(), adaptation.hooked():
         with adaptation.noting_use() as in_projection:
             memory = policy.project(context)
+            steps = policy.denoiser.project_steps(policy.diffusion.sampling_steps)
         with adaptation.noting_use() as in_step:
-            policy.predict(noise, policy.diffusion.sampling_steps[index], memory)
+            policy.denoiser(noise, [part[index] for part in steps], memory)
         if not adaptable:
             in_projection, in_step = [], []
-        names = [f"memory_{i}" for i in range(len(memory))]
+        names = [f"memory_{i}" for i in range(len(memory))] + [f"step_{i}" for i in range(len(steps))]
+        # Of one plan for all candidates, so that the trace broadcasts it.
+        held = dict(zip((KEPT, FREE), hold(noise[:1], noise[0, :, 0]), strict=True)) if inpaintable else {}
         project = _export(
             _ProjectGraph(policy, adaptation, in_projection),
             (context, *adaptation.examples(in_projection)),
@@ -110,23 +134,26 @@ def export_denoiser(policy: DiffusionPolicy, spec: PolicySpec, *, adaptable: boo
         )
         # A step reads the memory by products and sums alone, so it need not be traced for any length, nor the changes for any
         # rank; tests hold this.
+        read = [*names, *held, *names_of(in_step)]
         step = _export(
-            _StepGraph(policy, adaptation, in_step),
-            (noise, index, *memory, *adaptation.examples(in_step)),
-            ["noisy", "index", *names, *names_of(in_step)],
+            _StepGraph(policy, adaptation, in_step, len(memory), len(steps), len(held)),
+            (noise, index, *memory, *steps, *held.values(), *adaptation.examples(in_step)),
+            ["noisy", "index", *read],
             ["next"],
-            ({0: torch.export.Dim("candidates")}, None, tuple({} for _ in [*names, *names_of(in_step)])),
+            ({0: torch.export.Dim("candidates")}, None, tuple({} for _ in read)),
         )
+    convolutions_as_products(step.graph)
     shapes = weight_shapes(policy, list(dict.fromkeys([*in_projection, *in_step])))
     model = join(
         project,
         step,
         context_shape=[1, "length" if length else spec.history.length, spec.row_width],
         chunk_shape=["candidates", *noise.shape[1:]],
-        sampling_steps=len(policy.diffusion.sampling_steps),
+        sampling_alphas=policy.diffusion.sampling_alphas.numpy(),
         half_range=policy.scaling.action_half_range.numpy(),
         middle=policy.scaling.action_middle.numpy(),
         adaptable=shapes,
+        inpaintable=inpaintable,
     )
     return DenoiserGraph(model, shapes)
 

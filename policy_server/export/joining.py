@@ -1,12 +1,15 @@
 """One denoiser graph out of two traced ones: the projection of the context, a Loop over the denoising steps, the scaling.
 
 A graph that takes adapters holds both in two forms, of the base policy and with the changes of an adapter, which share the weights. The
-base policy then costs what it costs in a graph without adapters, bit for bit. The projections stand in the branches of an If. The loops
+base policy then costs what it costs in a graph without adapters. The projections stand in the branches of an If. The loops
 stand one after the other, and one of them has no iterations: within an If, or with weights two graphs further out, ONNX Runtime no longer
 fuses and packs their operators (docs/adr/0014-adapters-in-a-second-loop.md).
+
+A graph that continues a standing plan has the nodes of ``holding.py`` between the projection and the loop.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -14,9 +17,31 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from policy_server.export.adaptable import names_of, without_changes
+from policy_server.export.holding import (
+    FREE,
+    KEPT,
+    START,
+    STEPS_LEFT,
+    holding_constants,
+    holding_defaults,
+    holding_inputs,
+    holding_nodes,
+)
 from policy_server.runtime.adapter_inputs import ADAPTED_INPUT, DEFAULT_RANK, graph_inputs
+from policy_server.runtime.inpainting import FIRST_STEP_INPUT
 
 Shape = Sequence[int | str]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What the loops walk: names of the chunks they begin with and of the number of steps, shape of the chunks, and the name of the first
+    step's index, where it is not always 0."""
+
+    start: str
+    steps: str
+    chunk_shape: Shape
+    first_step: str = ""
 
 
 def join(
@@ -25,35 +50,44 @@ def join(
     *,
     context_shape: Shape,
     chunk_shape: Shape,
-    sampling_steps: int,
+    sampling_alphas: NDArray[np.float32],
     half_range: NDArray[np.float32],
     middle: NDArray[np.float32],
     adaptable: Mapping[str, tuple[int, ...]],
+    inpaintable: bool,
 ) -> onnx.ModelProto:
-    """The denoiser graph. ``project``: context → anchor, memory; ``step``: noisy, index, memory → next. ``adaptable`` names the layers
-    with whose changes both were traced, path → shape of the weight. Both are changed."""
+    """The denoiser graph. ``project``: context → anchor, memory; ``step``: noisy, index, memory → next. ``sampling_alphas``, float32
+    (steps,): of the steps that are walked. ``adaptable`` names the layers with whose changes both were traced, path → shape of the weight.
+    ``inpaintable``: the step was traced with what is held. Both are changed."""
     changes = set(names_of(list(adaptable)))
-    shared = {item.name for item in project.graph.output} | changes
+    shared = {item.name for item in project.graph.output} | changes | ({KEPT, FREE} if inpaintable else set())
     _prefix_names(project.graph, "project/", keep={"context"} | shared)
     _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | shared)
     sampler = _adaptable_sampler if adaptable else _plain_sampler
-    constants = {
-        "steps": np.array(sampling_steps, np.int64),
+    walk = _Walk("noise", "steps", chunk_shape)
+    held_inputs: list[onnx.ValueInfoProto] = []
+    constants: dict[str, NDArray[np.generic]] = {
+        "steps": np.array(len(sampling_alphas), np.int64),
         "go_on": np.array(True),
         "one_element": np.array([1], np.int64),
         "half_range": half_range,
         "middle": middle,
     }
+    if inpaintable:
+        walk = _Walk(START, STEPS_LEFT, chunk_shape, FIRST_STEP_INPUT)
+        chunk = tuple(int(size) for size in chunk_shape[1:])
+        held_inputs = holding_inputs(chunk)
+        constants |= holding_constants(sampling_alphas) | holding_defaults(chunk)
     defaults = {name: np.zeros(shape, np.float32) for name, shape in graph_inputs(adaptable, DEFAULT_RANK).items()}
     graph = helper.make_graph(
         [
-            *sampler(project.graph, step.graph, chunk_shape),
+            *sampler(project.graph, step.graph, walk),
             helper.make_node("Mul", ["scaled", "half_range"], ["ranged"]),
             helper.make_node("Add", ["ranged", "middle"], ["from_anchor"]),
             helper.make_node("Add", ["from_anchor", "anchor"], ["actions"]),
         ],
         "denoiser",
-        [_floats("context", context_shape), _floats("noise", chunk_shape), *_inputs_of(adaptable)],
+        [_floats("context", context_shape), _floats("noise", chunk_shape), *held_inputs, *_inputs_of(adaptable)],
         [_floats("actions", chunk_shape)],
         [
             *project.graph.initializer,
@@ -67,12 +101,12 @@ def join(
     return model
 
 
-def _plain_sampler(project: onnx.GraphProto, step: onnx.GraphProto, chunk_shape: Shape) -> list[onnx.NodeProto]:
+def _plain_sampler(project: onnx.GraphProto, step: onnx.GraphProto, walk: _Walk) -> list[onnx.NodeProto]:
     """Nodes from context and noise to ``anchor`` and ``scaled``."""
-    return [*project.node, _loop("steps", "noise", "scaled", step, chunk_shape)]
+    return [*project.node, *_preparation(walk), _loop(walk.steps, walk.start, "scaled", step, walk)]
 
 
-def _adaptable_sampler(project: onnx.GraphProto, step: onnx.GraphProto, chunk_shape: Shape) -> list[onnx.NodeProto]:
+def _adaptable_sampler(project: onnx.GraphProto, step: onnx.GraphProto, walk: _Walk) -> list[onnx.NodeProto]:
     """The same, with an adapter's changes where there is one."""
     paths = _changed_paths(project), _changed_paths(step)
     base_project, base_step = (without_changes(graph, own) for graph, own in zip((project, step), paths, strict=True))
@@ -90,11 +124,17 @@ def _adaptable_sampler(project: onnx.GraphProto, step: onnx.GraphProto, chunk_sh
         ),
         helper.make_node("Cast", [ADAPTED_INPUT], ["adapters"], to=TensorProto.INT64),
         helper.make_node("Squeeze", ["adapters"], ["adapter"]),
-        helper.make_node("Mul", ["steps", "adapter"], ["adapted_steps"]),
-        helper.make_node("Sub", ["steps", "adapted_steps"], ["base_steps"]),
-        _loop("base_steps", "noise", "base_scaled", _tagged(base_step, "base_", keep={"next"}), chunk_shape),
-        _loop("adapted_steps", "base_scaled", "scaled", _tagged(step, "adapted_", keep={"next"}), chunk_shape),
+        *_preparation(walk),
+        helper.make_node("Mul", [walk.steps, "adapter"], ["adapted_steps"]),
+        helper.make_node("Sub", [walk.steps, "adapted_steps"], ["base_steps"]),
+        _loop("base_steps", walk.start, "base_scaled", _tagged(base_step, "base_", keep={"next"}), walk),
+        _loop("adapted_steps", "base_scaled", "scaled", _tagged(step, "adapted_", keep={"next"}), walk),
     ]
+
+
+def _preparation(walk: _Walk) -> list[onnx.NodeProto]:
+    """What stands between projection and loop."""
+    return holding_nodes() if walk.first_step else []
 
 
 def _changed_paths(graph: onnx.GraphProto) -> list[str]:
@@ -122,15 +162,21 @@ def _branch(graph: onnx.GraphProto, outputs: Sequence[str], tag: str) -> onnx.Gr
     return helper.make_graph(list(tagged.node), f"{tag}projection", [], results)
 
 
-def _loop(steps: str, start: str, result: str, step: onnx.GraphProto, chunk_shape: Shape) -> onnx.NodeProto:
-    return helper.make_node("Loop", [steps, "go_on", start], [result], body=_loop_body(step, chunk_shape))
+def _loop(steps: str, start: str, result: str, step: onnx.GraphProto, walk: _Walk) -> onnx.NodeProto:
+    return helper.make_node("Loop", [steps, "go_on", start], [result], body=_loop_body(step, walk))
 
 
-def _loop_body(step: onnx.GraphProto, chunk_shape: Shape) -> onnx.GraphProto:
+def _loop_body(step: onnx.GraphProto, walk: _Walk) -> onnx.GraphProto:
     """The loop's body: iteration number, whether to go on, noisy chunks → whether to go on, next chunks."""
+    counted = "iteration"
+    nodes = []
+    if walk.first_step:
+        counted = "step_number"
+        nodes = [helper.make_node("Add", ["iteration", walk.first_step], [counted])]
     return helper.make_graph(
         [
-            helper.make_node("Reshape", ["iteration", "one_element"], ["index"]),
+            *nodes,
+            helper.make_node("Reshape", [counted, "one_element"], ["index"]),
             helper.make_node("Identity", ["go_on_in"], ["go_on_out"]),
             *step.node,
         ],
@@ -138,9 +184,9 @@ def _loop_body(step: onnx.GraphProto, chunk_shape: Shape) -> onnx.GraphProto:
         [
             helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
             helper.make_tensor_value_info("go_on_in", TensorProto.BOOL, []),
-            _floats("noisy", chunk_shape),
+            _floats("noisy", walk.chunk_shape),
         ],
-        [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []), _floats("next", chunk_shape)],
+        [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []), _floats("next", walk.chunk_shape)],
     )
 
 

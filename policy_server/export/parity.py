@@ -13,6 +13,7 @@ from policy_server.runtime.adapter import Adapter
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.engine import Denoiser, Encoder
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.inpainting import Inpainting
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.runtime.preprocessing import preprocess
 
@@ -26,11 +27,17 @@ class ParityError(PolicyError):
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute differences: embedding (unit scale), chunk (rad, m), and chunk with an adapter against merged weights."""
+    """Largest absolute differences: embedding (unit scale), chunk (rad, m), chunk with an adapter against merged weights, and chunk that
+    continues a standing plan."""
 
     embedding: float
     chunk: float
     adapted_chunk: float = 0.0
+    continued_chunk: float = 0.0
+
+    @property
+    def largest(self) -> float:
+        return max(self.embedding, self.chunk, self.adapted_chunk, self.continued_chunk)
 
 
 def measure_parity(
@@ -40,7 +47,7 @@ def measure_parity(
     generator = np.random.default_rng(seed)
     encoder = Encoder(bundle) if bundle.spec.cameras else None
     denoiser = Denoiser(bundle)
-    embedding_error = chunk_error = 0.0
+    embedding_error = chunk_error = continued_error = 0.0
     for _ in range(trials):
         context = _random_context(policy, bundle.spec, generator)
         if encoder is not None:
@@ -51,8 +58,37 @@ def measure_parity(
         with torch.no_grad():
             expected = policy.sample(torch.from_numpy(context)[None], torch.from_numpy(noise)).numpy()
         chunk_error = max(chunk_error, float(np.abs(denoiser.sample_many(context, noise) - expected).max()))
+        continued_error = max(
+            continued_error, _continued_error(policy, denoiser, context, noise, expected[0], generator)
+        )
     adapted_error = _adapted_error(policy, bundle.spec, denoiser, _random_adapter(bundle, generator), generator)
-    return Parity(embedding_error, chunk_error, adapted_error)
+    return Parity(embedding_error, chunk_error, adapted_error, continued_error)
+
+
+def _continued_error(
+    policy: DiffusionPolicy,
+    denoiser: Denoiser,
+    context: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    plan: NDArray[np.float32],
+    generator: np.random.Generator,
+) -> float:
+    """Largest difference where a chunk near ``plan`` (H, A) is held by random weights, from a random first step on; 0 where the bundle
+    takes no plan."""
+    if not denoiser.inpaintable:
+        return 0.0
+    held = plan + 0.01 * generator.standard_normal(plan.shape).astype(np.float32)
+    weight = generator.choice(np.array([0.0, 0.3, 1.0], np.float32), len(plan))
+    first_step = int(generator.integers(len(policy.diffusion.sampling_steps)))
+    with torch.no_grad():
+        expected = policy.sample(
+            torch.from_numpy(context)[None],
+            torch.from_numpy(noise),
+            held=torch.from_numpy(held)[None],
+            held_weight=torch.from_numpy(weight),
+            first_step=first_step,
+        ).numpy()
+    return float(np.abs(denoiser.sample_many(context, noise, Inpainting(held, weight, first_step)) - expected).max())
 
 
 def _random_adapter(bundle: Bundle, generator: np.random.Generator) -> Adapter | None:
@@ -115,8 +151,9 @@ def _encode_both(
 
 def check_parity(parity: Parity) -> None:
     """Raises ParityError when a difference exceeds 1e-4."""
-    if max(parity.embedding, parity.chunk, parity.adapted_chunk) > TOLERANCE:
+    if parity.largest > TOLERANCE:
         raise ParityError(
-            f"bundle and torch differ by {parity.embedding:.1e} (embedding), {parity.chunk:.1e} (chunk) and {parity.adapted_chunk:.1e} "
-            f"(chunk with an adapter), at most {TOLERANCE:.0e} is allowed: the export is wrong, do not use this bundle"
+            f"bundle and torch differ by {parity.embedding:.1e} (embedding), {parity.chunk:.1e} (chunk), "
+            f"{parity.adapted_chunk:.1e} (chunk with an adapter) and {parity.continued_chunk:.1e} (chunk that continues a plan), "
+            f"at most {TOLERANCE:.0e} is allowed: the export is wrong, do not use this bundle"
         )

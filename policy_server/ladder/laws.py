@@ -186,7 +186,7 @@ def _shuffled_sizes(runs: tuple[tuple[int, int], ...]) -> NDArray[np.float64]:
 def predicted_quantiles(
     laws: Iterable[Law], family: str, parameters: float
 ) -> dict[tuple[str, int], dict[float, float]]:
-    """(type, quarter) → share of the directions → sigma at this size, where two quantiles or more have a law.
+    """(type, quarter) → share of the directions → sigma at this size, where a quantile has a law.
 
     Those without one lie at rounding: directions that need no orthonormalisation.
     """
@@ -194,7 +194,7 @@ def predicted_quantiles(
     for law in laws:
         if law.family == family:
             found.setdefault((law.type, law.quarter), {})[law.quantile] = law.sigma(parameters)
-    return {key: descending(quantiles) for key, quantiles in found.items() if len(quantiles) > 1}
+    return {key: descending(quantiles) for key, quantiles in found.items()}
 
 
 def descending(quantiles: dict[float, float]) -> dict[float, float]:

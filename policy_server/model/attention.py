@@ -15,9 +15,9 @@ def mask_bias(seen: Tensor) -> Tensor:
 class CrossAttention(nn.Module):
     """Pre-norm cross-attention followed by a 4x GELU feed-forward, both residual.
 
-    Keys and values of the history depend on the context alone: ``project`` computes them once per chunk. The diffusion step's
-    token changes with every denoising step, so its scores are put beside those of the history, which is never copied: a
-    denoising step hardly costs more for a long context.
+    Keys and values of the history depend on the context alone, those of the diffusion step's token on the step alone: ``project``
+    computes either once per chunk. The scores of the two are put side by side, and neither is copied: a denoising step hardly
+    costs more for a long context.
     """
 
     def __init__(self, width: int, token_width: int, heads: int) -> None:
@@ -34,22 +34,23 @@ class CrossAttention(nn.Module):
         )
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N), scaled for the product with the queries, and values
-        (B, heads, N, width / heads)."""
+        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N) and values (B, heads, N, width / heads)."""
         keys, values = self.key_value(self.token_norm(tokens)).chunk(2, dim=-1)
-        keys = split_heads(keys, self.heads).transpose(-1, -2).contiguous() * self.scale
-        return keys, split_heads(values, self.heads).contiguous()
+        return split_heads(keys, self.heads).transpose(-1, -2).contiguous(), split_heads(
+            values, self.heads
+        ).contiguous()
 
-    def forward(self, x: Tensor, memory: Sequence[Tensor], step_token: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
         """Queries ``x`` (B, H, width) read the history and the step, which every query sees.
 
         Args:
-            memory: keys and values from ``project``, then, where not all is seen, a bias (B or 1, 1, H or 1, T) for the scores.
-            step_token: (B or 1, 1, token_width).
+            memory: keys and values of the history from ``project``, then, where not all is seen, a bias (B or 1, 1, H or 1, T) for the
+                scores.
+            step: key and value of the step's token from ``project``, of B steps or of one.
         """
         keys, values, *bias = memory
-        step_key, step_value = self.project(step_token)
-        query = split_heads(self.query(self.query_norm(x)), self.heads)
+        step_key, step_value = step
+        query = split_heads(self.query(self.query_norm(x)) * self.scale, self.heads)
         scores = query @ keys + bias[0] if bias else query @ keys
         weights = torch.cat([scores, query @ step_key], dim=-1).softmax(dim=-1)
         attended = weights[..., :-1] @ values + weights[..., -1:] * step_value

@@ -69,20 +69,69 @@ class Diffusion(nn.Module):
         """What the network learns to predict."""
         return noise if self.prediction == "noise" else clean
 
-    def update(self, noisy: Tensor, predicted: Tensor, index: Tensor) -> Tensor:
-        """One DDIM step (Song et al. 2021, eq. 12 with eta = 0); ``index`` (1,) counts sampling steps from 0."""
+    def update(
+        self,
+        noisy: Tensor,
+        predicted: Tensor,
+        index: Tensor,
+        kept: Tensor | None = None,
+        free: Tensor | None = None,
+    ) -> Tensor:
+        """One DDIM step (Song et al. 2021, eq. 12 with eta = 0); ``index`` (1,) counts sampling steps from 0.
+
+        Args:
+            kept, free: from ``hold``, together or not at all: what of the clean chunk is given, and the share of it that is not.
+        """
         alpha, previous = self.sampling_alphas[index], self.sampling_previous[index]
         if self.prediction == "noise":
             predicted = (noisy - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
         clean = predicted.clamp(-LIMIT, LIMIT)
+        if kept is not None and free is not None:
+            clean = kept + free * clean
         # The noise that belongs to the clipped chunk, so that clipping does not push the path off the schedule.
         noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         return previous.sqrt() * clean + (1 - previous).sqrt() * noise
 
-    def sample(self, predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> Tensor:
-        """Walk from noise (B, H, A) to a clean chunk; ``predict(noisy, step)`` takes the training step as float (1,)."""
-        x = noise
-        for i in range(len(self.sampling_steps)):
+    def start(self, noise: Tensor, held: Tensor, first_step: int) -> Tensor:
+        """Where sampling begins at ``first_step``: the noise itself at 0, later ``held`` (1, H, A), noised as much as that step expects
+        (a warm start; SDEdit, Meng et al. 2022, section 3)."""
+        if first_step == 0:
+            return noise
+        alpha = self.sampling_alphas[first_step]
+        return alpha.sqrt() * held + (1 - alpha).sqrt() * noise
+
+    def sample(
+        self,
+        predict: Callable[[Tensor, Tensor], Tensor],
+        noise: Tensor,
+        held: Tensor | None = None,
+        held_weight: Tensor | None = None,
+        first_step: int = 0,
+    ) -> Tensor:
+        """Walk from noise (B, H, A) to a clean chunk; ``predict(noisy, step)`` takes the training step as float (1,).
+
+        Args:
+            held: a chunk (1, H, A), scaled as the noise is, of which some rows are to be kept, or from which to start warm.
+            held_weight: (H,) in [0, 1], how much of each row is kept in every step; none where absent.
+            first_step: sampling steps that are left out, less than there are.
+
+        Raises:
+            ValueError: a weight or a warm start without ``held``, or no step left.
+        """
+        steps = len(self.sampling_steps)
+        if not 0 <= first_step < steps:
+            raise ValueError(f"first_step is {first_step}: give 0 to {steps - 1}")
+        if held is None and (held_weight is not None or first_step):
+            raise ValueError("held_weight and first_step need the chunk that they speak of: give held")
+        kept, free = hold(held, held_weight) if held is not None and held_weight is not None else (None, None)
+        x = noise if held is None else self.start(noise, held, first_step)
+        for i in range(first_step, steps):
             index = torch.tensor([i], device=noise.device)
-            x = self.update(x, predict(x, self.sampling_steps[index]), index)
+            x = self.update(x, predict(x, self.sampling_steps[index]), index, kept, free)
         return x
+
+
+def hold(held: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of a clean chunk that ``held`` (1, H, A) gives with ``weight`` (H,), and the share of each row that stays free (H, 1)."""
+    share = weight[:, None]
+    return share * held, 1 - share

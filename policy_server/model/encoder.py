@@ -16,7 +16,9 @@ GROUPS = 8
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Widths per stage (each halves the picture) and the embedding's width per camera.
+    """Widths per stage (each halves the picture), residual blocks per stage after the stem, the embedding's width per camera.
+
+    A ResNet-18 has the widths (64, 64, 128, 256, 512) and 2 blocks per stage.
 
     ``head``: what becomes of the last feature map before it is projected to the embedding. ``flatten`` keeps what is seen and where,
     with weights per place; ``spatial_softmax`` keeps where each channel sees most (arXiv 1504.00702, section 4.2); ``pooled`` keeps
@@ -26,21 +28,23 @@ class EncoderConfig:
     widths: tuple[int, ...] = (16, 32, 64)
     embedding_dim: int = 96
     head: Head = "flatten"
+    blocks_per_stage: int = 1
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with GroupNorm and a strided shortcut; halves height and width."""
+    """Two 3x3 convolutions with GroupNorm, and a shortcut; with stride 2 it halves height and width."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 2) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1),
+            nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1),
             nn.GroupNorm(GROUPS, channels_out),
             nn.ReLU(),
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
             nn.GroupNorm(GROUPS, channels_out),
         )
-        self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride=2)
+        is_same = stride == 1 and channels_in == channels_out
+        self.shortcut = nn.Identity() if is_same else nn.Conv2d(channels_in, channels_out, 1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.convolutions(x) + self.shortcut(x))
@@ -70,7 +74,13 @@ class CameraEncoder(nn.Module):
         super().__init__()
         first, *others = config.widths
         self.stem = nn.Sequential(nn.Conv2d(3, first, 5, stride=2, padding=2), nn.GroupNorm(GROUPS, first), nn.ReLU())
-        self.blocks = nn.Sequential(*[ResidualBlock(a, b) for a, b in zip(config.widths, others, strict=False)])
+        self.blocks = nn.Sequential(
+            *[
+                ResidualBlock(channels, width, 2) if index == 0 else ResidualBlock(width, width, 1)
+                for channels, width in zip(config.widths, others, strict=False)
+                for index in range(config.blocks_per_stage)
+            ]
+        )
         shrink = 2 ** len(config.widths)
         reduce, features = _reduction(config, -(-height // shrink), -(-width // shrink))
         self.head = nn.Sequential(reduce, nn.Linear(features, config.embedding_dim))
@@ -98,6 +108,8 @@ def check_encoder(config: EncoderConfig) -> None:
     """Raises ConfigurationError when such an encoder cannot be built."""
     if not config.widths or any(width < 1 or width % GROUPS for width in config.widths):
         raise ConfigurationError(f"model.encoder.widths {list(config.widths)}: give one or more multiples of {GROUPS}")
+    if config.blocks_per_stage < 1:
+        raise ConfigurationError(f"model.encoder.blocks_per_stage {config.blocks_per_stage}: give 1 or more")
     if config.embedding_dim < 2:
         raise ConfigurationError(f"model.encoder.embedding_dim {config.embedding_dim}: give 2 or more")
 

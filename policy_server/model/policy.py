@@ -16,8 +16,8 @@ from policy_server.model.unet_film import FilmUnet
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec
 
-# All have the same two calls: ``project(rows, visible)``, everything that depends on the context alone, as a flat list of
-# tensors, and ``forward(noisy, step, memory)``, one denoising step.
+# All have the same three calls: ``project(rows, visible)`` and ``project_steps(steps)``, everything that depends on the context or
+# on the diffusion step alone, as flat lists of tensors, and ``forward(noisy, step, memory)``, one denoising step.
 Denoiser = AttentionUnet | FilmUnet | TransformerDenoiser
 
 _LEAST_JOINT_STD = 1e-2  # rad, m: else a joint that never moves (a parked gripper) would be sensor noise of unit size
@@ -141,7 +141,7 @@ class DiffusionPolicy(nn.Module):
             step: of the training schedule, float (B,) or (1,).
             memory: from ``project``, of B contexts or of one.
         """
-        return self.denoiser(noisy, step, memory)
+        return self.denoiser(noisy, self.denoiser.project_steps(step), memory)
 
     def anchor(self, context: Tensor) -> Tensor:
         """What actions are measured from, (B, 1, A) in rad and m: the newest joints, or zero for absolute actions."""
@@ -179,11 +179,28 @@ class DiffusionPolicy(nn.Module):
             return errors.mean()
         return (weights * errors).sum() / weights.sum()
 
-    def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Context (B, T, D) and noise (B, H, A) → joint targets (B, H, A), rad and m; one context serves any number of noises."""
-        memory = self.project(context)
-        scaled = self.diffusion.sample(lambda noisy, step: self.predict(noisy, step, memory), noise)
-        return self.scaling.unscale_actions(scaled) + self.anchor(context)
+    def sample(
+        self,
+        context: Tensor,
+        noise: Tensor,
+        *,
+        held: Tensor | None = None,
+        held_weight: Tensor | None = None,
+        first_step: int = 0,
+    ) -> Tensor:
+        """Context (B, T, D) and noise (B, H, A) → joint targets (B, H, A), rad and m; one context serves any number of noises.
+
+        Args:
+            held: joint targets (1, H, A), rad and m, past rows first, to be kept or to start from; see ``Diffusion.sample``.
+            held_weight: (H,) in [0, 1], how much of each row is kept.
+            first_step: sampling steps that are left out; the walk begins at ``held``, noised.
+        """
+        memory, anchor = self.project(context), self.anchor(context)
+        scaled_held = self.scaling.scale_actions(held - anchor) if held is not None else None
+        scaled = self.diffusion.sample(
+            lambda noisy, step: self.predict(noisy, step, memory), noise, scaled_held, held_weight, first_step
+        )
+        return self.scaling.unscale_actions(scaled) + anchor
 
 
 def check_model(config: ModelConfig, horizon: int) -> None:

@@ -30,8 +30,8 @@ class DecoderLayer(nn.Module):
         self.self_attention = CausalSelfAttention(config.width, config.heads, horizon)
         self.cross_attention = CrossAttention(config.width, config.width, config.heads)
 
-    def forward(self, x: Tensor, memory: Sequence[Tensor], step_token: Tensor) -> Tensor:
-        return self.cross_attention(self.self_attention(x), memory, step_token)
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
+        return self.cross_attention(self.self_attention(x), memory, step)
 
 
 class TransformerDenoiser(nn.Module):
@@ -63,18 +63,23 @@ class TransformerDenoiser(nn.Module):
 
         ``visible`` bool (B, T): False hides a row.
         """
-        tokens = self.tokens(rows)
-        memory = [part for layer in self._layers() for part in layer.cross_attention.project(tokens)]
+        memory = self._project(self.tokens(rows))
         seen = rows[:, None, None, :, 0] + self.offsets_ticks[:, None] >= -_SLACK_TICKS
         return [*memory, mask_bias(seen if visible is None else seen & visible[:, None, None])]
 
-    def forward(self, noisy: Tensor, step: Tensor, memory: Sequence[Tensor]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` float (B,) or (1,) of the training schedule; ``memory`` of B contexts or of one."""
-        step_token = self.step(step)
+    def project_steps(self, steps: Tensor) -> list[Tensor]:
+        """All that depends on the diffusion step alone, float (S,): key and value of every layer, each (S, ...)."""
+        return self._project(self.step(steps))
+
+    def forward(self, noisy: Tensor, step: Sequence[Tensor], memory: Sequence[Tensor]) -> Tensor:
+        """``noisy`` (B, H, A), ``step`` from ``project_steps`` and ``memory`` from ``project``, of B or of one."""
         x = self.actions(noisy) + self.position
         for i, layer in enumerate(self.layers):
-            x = layer(x, (*memory[2 * i : 2 * i + 2], memory[-1]), step_token)
+            x = layer(x, (*memory[2 * i : 2 * i + 2], memory[-1]), step[2 * i : 2 * i + 2])
         return self.out(x)
+
+    def _project(self, tokens: Tensor) -> list[Tensor]:
+        return [part for layer in self._layers() for part in layer.cross_attention.project(tokens)]
 
     def _layers(self) -> list[DecoderLayer]:
         return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]

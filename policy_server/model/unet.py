@@ -45,17 +45,17 @@ class ConditionalBlock(nn.Module, Generic[Condition]):
         self.second = ConvolutionBlock(channels_out, channels_out, kernel)
         self.shortcut = nn.Conv1d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
-    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
         return self.second(self.condition(self.first(x), memory, step)) + self.shortcut(x)
 
 
 class BlockPair(nn.ModuleList):
     """The two conditional blocks of one level."""
 
-    def forward(self, x: Tensor, memories: Iterator[Sequence[Tensor]], step: Tensor) -> Tensor:
-        """Each block takes the next of ``memories``."""
+    def forward(self, x: Tensor, conditions: Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> Tensor:
+        """Each block takes the next of ``conditions``: what it reads of the context, and of the step."""
         for block in self:
-            x = block(x, next(memories), step)
+            x = block(x, *next(conditions))
         return x
 
 
@@ -64,7 +64,7 @@ class ConditionalUnet(nn.Module, Generic[Condition]):
 
     Args:
         condition: makes the module that conditions a block of so many channels; called as ``condition(x (B, channels, length),
-            memory of this block, step)``.
+            memory of this block, step of this block)``.
     """
 
     def __init__(self, action_dim: int, config: UnetConfig, condition: Callable[[int], Condition]) -> None:
@@ -92,19 +92,20 @@ class ConditionalUnet(nn.Module, Generic[Condition]):
         blocks = (block for pair in (*self.down, self.middle, *self.up) for block in pair.children())
         return [block.condition for block in blocks if isinstance(block, ConditionalBlock)]
 
-    def forward(self, noisy: Tensor, memories: Sequence[Sequence[Tensor]], step: Tensor) -> Tensor:
-        """``memories``: what each block's condition reads of the context, in the order of ``conditions``."""
-        per_block = iter(memories)
+    def forward(self, noisy: Tensor, memories: Sequence[Sequence[Tensor]], steps: Sequence[Sequence[Tensor]]) -> Tensor:
+        """``memories`` and ``steps``: what each block's condition reads of the context and of the diffusion step, in the order of
+        ``conditions``."""
+        per_block = zip(memories, steps, strict=True)
         x = noisy.transpose(1, 2)
         skips = []
         for level, pair in enumerate(self.down):
-            x = pair(x, per_block, step)
+            x = pair(x, per_block)
             skips.append(x)  # the first level's is not read: the published UNet ends its upward path one level earlier
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-        x = self.middle(x, per_block, step)
+        x = self.middle(x, per_block)
         for pair, grow in zip(self.up, self.grow, strict=True):
-            x = grow(pair(torch.cat([x, skips.pop()], dim=1), per_block, step))
+            x = grow(pair(torch.cat([x, skips.pop()], dim=1), per_block))
         return self.out(x).transpose(1, 2)
 
 

@@ -16,8 +16,8 @@ class AttentionCondition(nn.Module):
         super().__init__()
         self.attention = CrossAttention(channels, token_width, heads)
 
-    def forward(self, x: Tensor, memory: Sequence[Tensor], step_token: Tensor) -> Tensor:
-        return self.attention(x.transpose(1, 2), memory, step_token).transpose(1, 2)
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
+        return self.attention(x.transpose(1, 2), memory, step).transpose(1, 2)
 
 
 class AttentionUnet(nn.Module):
@@ -41,12 +41,19 @@ class AttentionUnet(nn.Module):
 
         ``visible`` bool (B, T): False hides a row.
         """
-        tokens = self.tokens(rows)
-        memory = [part for condition in self.unet.conditions() for part in condition.attention.project(tokens)]
+        memory = self._project(self.tokens(rows))
         return memory if visible is None else [*memory, mask_bias(visible[:, None, None])]
 
-    def forward(self, noisy: Tensor, step: Tensor, memory: Sequence[Tensor]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` float (B,) or (1,) of the training schedule; ``memory`` of B contexts or of one."""
-        blocks = len(self.unet.conditions())
-        bias = memory[2 * blocks :]
-        return self.unet(noisy, [(*memory[2 * i : 2 * i + 2], *bias) for i in range(blocks)], self.step(step))
+    def project_steps(self, steps: Tensor) -> list[Tensor]:
+        """All that depends on the diffusion step alone, float (S,): key and value of every block, each (S, ...)."""
+        return self._project(self.step(steps))
+
+    def forward(self, noisy: Tensor, step: Sequence[Tensor], memory: Sequence[Tensor]) -> Tensor:
+        """``noisy`` (B, H, A), ``step`` from ``project_steps`` and ``memory`` from ``project``, of B or of one."""
+        blocks = range(len(self.unet.conditions()))
+        bias = memory[2 * len(blocks) :]
+        memories = [(*memory[2 * i : 2 * i + 2], *bias) for i in blocks]
+        return self.unet(noisy, memories, [step[2 * i : 2 * i + 2] for i in blocks])
+
+    def _project(self, tokens: Tensor) -> list[Tensor]:
+        return [part for condition in self.unet.conditions() for part in condition.attention.project(tokens)]

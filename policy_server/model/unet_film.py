@@ -17,7 +17,7 @@ class ContextLengthError(PolicyError):
 class FilmCondition(nn.Module):
     """Scale and shift per channel of a block's sequence (B, channels, length), from the history's vector and the step's.
 
-    Only the history's part depends on the context: ``project`` computes it once per chunk.
+    Each part depends on one of them alone: ``project`` and ``project_step`` compute them once per chunk.
     """
 
     def __init__(self, channels: int, condition_width: int, step_width: int) -> None:
@@ -29,8 +29,12 @@ class FilmCondition(nn.Module):
         """Vector (B, condition_width) → its part of scale and shift (B, 2 * channels, 1)."""
         return self.history(condition)[..., None]
 
-    def forward(self, x: Tensor, memory: Sequence[Tensor], step_token: Tensor) -> Tensor:
-        scale, shift = (memory[0] + self.step(step_token).transpose(1, 2)).chunk(2, dim=1)
+    def project_step(self, step_token: Tensor) -> Tensor:
+        """Token (S, 1, step_width) → its part of scale and shift (S, 2 * channels, 1)."""
+        return self.step(step_token).transpose(1, 2)
+
+    def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
+        scale, shift = (memory[0] + step[0]).chunk(2, dim=1)
         return x * (1 + scale) + shift
 
 
@@ -72,6 +76,11 @@ class FilmUnet(nn.Module):
         condition = self.condition(tokens.flatten(1))
         return [block.project(condition) for block in self.unet.conditions()]
 
-    def forward(self, noisy: Tensor, step: Tensor, memory: Sequence[Tensor]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` float (B,) or (1,) of the training schedule; ``memory`` of B contexts or of one."""
-        return self.unet(noisy, [[part] for part in memory], self.step(step))
+    def project_steps(self, steps: Tensor) -> list[Tensor]:
+        """All that depends on the diffusion step alone, float (S,): its part of every block's scale and shift, each (S, ...)."""
+        token = self.step(steps)
+        return [block.project_step(token) for block in self.unet.conditions()]
+
+    def forward(self, noisy: Tensor, step: Sequence[Tensor], memory: Sequence[Tensor]) -> Tensor:
+        """``noisy`` (B, H, A), ``step`` from ``project_steps`` and ``memory`` from ``project``, of B or of one."""
+        return self.unet(noisy, [[part] for part in memory], [[part] for part in step])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from policy_server.runtime.actions import ActionChunk
 from policy_server.runtime.bundle import Bundle
+from policy_server.runtime.continuation import Continuation, check_continuation, continued_from
 from policy_server.runtime.engine import Denoiser
 from policy_server.runtime.errors import ConfigurationError, ObservationError
 from policy_server.runtime.history import Context
@@ -48,6 +49,8 @@ class Actor:
     A fresh chunk is the best of ``candidates``, by what was executed before (``verification.py``); with nothing executed yet a
     single one is drawn. Both numbers are the bundle's where they are None, and raise as ``schedule_of`` does.
 
+    A fresh chunk continues the standing one as ``continuation`` says (``continuation.py``).
+
     Adapters are loaded into and activated on ``denoiser``, from any thread; a change takes effect with the next fresh chunk.
     """
 
@@ -60,12 +63,17 @@ class Actor:
         noise_seed: int = 0,
         replan_every_ticks: int | None = None,
         candidates: int | None = None,
+        continuation: Continuation | None = None,
     ) -> None:
+        """Raises InpaintingError when the bundle cannot continue a plan as asked, and as ``schedule_of`` does."""
         self._spec = bundle.spec
         self.schedule = schedule_of(bundle.spec, replan_every_ticks, candidates)
+        self.continuation = check_continuation(bundle.spec, continuation or Continuation())
         self._scales = np.array(bundle.spec.verification.scales, np.float32)
         self._executed = ExecutedActions(bundle.spec.period_ns, bundle.spec.action.past_steps)
         self.denoiser = Denoiser(bundle, provider=provider, threads=threads, candidates=self.schedule.candidates)
+        if self.continuation.reads_the_plan:
+            self.denoiser.check_inpaintable()
         self._noise_seed = noise_seed
         self.last_network_ns = 0
         self.clear()
@@ -83,30 +91,39 @@ class Actor:
         Raises:
             ObservationError: the context's shape is not the bundle's.
         """
-        expected = (self._spec.history.length, self._spec.row_width)
-        if context.rows.shape != expected:
-            raise ObservationError(
-                f"context has shape {context.rows.shape}, the bundle reads {expected}: is it another policy's?"
-            )
+        self._check_shape(context)
         self.last_network_ns = 0
-        if self._is_due(context.stamp_ns):
-            self._plan = self._sample(context)
-        assert self._plan is not None
-        chunk = self._plan.remaining(context.stamp_ns)
-        self._executed.add(context.stamp_ns, chunk.positions[0])
-        return chunk
+        if self.is_due(context.stamp_ns):
+            self.adopt(self.draw(context))
+        return self.go_on(context.stamp_ns)
 
-    def _is_due(self, stamp_ns: int) -> bool:
+    def is_due(self, stamp_ns: int) -> bool:
+        """Whether the observation of this stamp is to be answered with a fresh chunk."""
         if self._plan is None:
             return True
         return round((stamp_ns - self._plan.stamp_ns) / self._spec.period_ns) >= self.schedule.replan_every_ticks
 
-    def _sample(self, context: Context) -> ActionChunk:
+    def adopt(self, plan: ActionChunk) -> None:
+        """Follow ``plan`` from now on."""
+        self._plan = plan
+
+    def go_on(self, stamp_ns: int) -> ActionChunk:
+        """What is left of the standing plan at ``stamp_ns``, which may be nothing; its first step is then executed. There is a plan."""
+        assert self._plan is not None
+        chunk = self._plan.remaining(stamp_ns)
+        if len(chunk.positions):
+            self._executed.add(stamp_ns, chunk.positions[0])
+        return chunk
+
+    def draw(self, context: Context) -> ActionChunk:
+        """Sample a fresh chunk, which is not followed yet. Raises ObservationError as ``answer``."""
+        self._check_shape(context)
         action = self._spec.action
         executed = self._executed.before(context.stamp_ns)
         noise = self._draw_candidates(self.schedule.candidates if len(executed) else 1)
+        given = continued_from(self._plan, executed, context.stamp_ns, self._spec, self.continuation)
         start_ns = time.perf_counter_ns()
-        candidates = self.denoiser.sample_many(context.rows, noise)
+        candidates = self.denoiser.sample_many(context.rows, noise, given)
         self.last_network_ns = time.perf_counter_ns() - start_ns
         self._samples_drawn += 1
         self.last_verification = (
@@ -114,6 +131,13 @@ class Actor:
         )
         chosen = candidates[self.last_verification.chosen if self.last_verification else 0]
         return ActionChunk(context.stamp_ns, self._spec.period_ns, action.joints, chosen[action.past_steps :])
+
+    def _check_shape(self, context: Context) -> None:
+        expected = (self._spec.history.length, self._spec.row_width)
+        if context.rows.shape != expected:
+            raise ObservationError(
+                f"context has shape {context.rows.shape}, the bundle reads {expected}: is it another policy's?"
+            )
 
     def _draw_candidates(self, count: int) -> NDArray[np.float32]:
         shape = self.denoiser.chunk_shape

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +15,14 @@ from policy_server.runtime.adapter import Adapter, AdapterError
 from policy_server.runtime.adapter_inputs import ANY_RANK, adapter_inputs, check_adapter, graph_inputs
 from policy_server.runtime.bundle import Bundle
 from policy_server.runtime.errors import BundleError, ProviderError
+from policy_server.runtime.inpainting import (
+    INPAINTING_INPUTS,
+    Inpainting,
+    InpaintingError,
+    check_inpainting,
+    inpainting_inputs,
+    inpainting_shapes,
+)
 from policy_server.runtime.preprocessing import preprocess
 
 _ERRORS_ALONE = 3
@@ -107,7 +116,7 @@ class Denoiser:
         self._session = open_session(bundle.denoiser_path, provider, threads)
         self.chunk_shape = (spec.action.horizon, len(spec.action.joints))
         self._check_shapes(bundle)
-        self._check_adaptable(bundle)
+        self.inpaintable = self._check_defaults(bundle)
         batch = {item.name: item.shape[0] for item in self._session.get_inputs()}
         # A graph that has one batch axis for both wants a copy of the context for each candidate.
         self._context_is_shared = batch["context"] != batch["noise"]
@@ -170,24 +179,51 @@ class Denoiser:
                 raise AdapterError(f"adapter '{name}' is active: activate another one or the base policy first")
             self._loaded = {other: loaded for other, loaded in self._loaded.items() if other != name}
 
-    def sample(self, context: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
+    def sample(
+        self, context: NDArray[np.float32], noise: NDArray[np.float32], given: Inpainting | None = None
+    ) -> NDArray[np.float32]:
         """Context float32 (T, D) and noise float32 (H, A) → joint targets float32 (H, A), rad and m, past rows first."""
-        return self.sample_many(context, noise[None])[0]
+        return self.sample_many(context, noise[None], given)[0]
 
-    def sample_many(self, context: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        """N candidates of one context in one call: context float32 (T, D), noise float32 (N, H, A) → float32 (N, H, A)."""
+    def sample_many(
+        self, context: NDArray[np.float32], noise: NDArray[np.float32], given: Inpainting | None = None
+    ) -> NDArray[np.float32]:
+        """N candidates of one context in one call: context float32 (T, D), noise float32 (N, H, A) → float32 (N, H, A).
+
+        ``given``: what all candidates have of a standing plan.
+
+        Raises:
+            InpaintingError: the bundle takes no such plan, or it does not fit the chunk.
+        """
+        plan = {}
+        if given is not None:
+            self.check_inpaintable()
+            check_inpainting(given, self.chunk_shape, self._bundle.spec.sampler.steps)
+            plan = inpainting_inputs(given)
         active = self._active
         self.sampled_with = active.adapter.name if active else None
-        return self._run(context, noise, active)
+        return self._run(context, noise, active, plan)
+
+    def check_inpaintable(self) -> None:
+        """Raises InpaintingError when the graph was exported before it took standing plans, or without."""
+        if not self.inpaintable:
+            raise InpaintingError(
+                f"bundle '{self._bundle.path}' cannot continue a standing plan (real-time chunking, warm start): its denoiser has no "
+                f"inputs {', '.join(INPAINTING_INPUTS)}; export it again (python -m policy_server.export)"
+            )
 
     def _run(
-        self, context: NDArray[np.float32], noise: NDArray[np.float32], loaded: LoadedAdapter | None
+        self,
+        context: NDArray[np.float32],
+        noise: NDArray[np.float32],
+        loaded: LoadedAdapter | None,
+        plan: Mapping[str, NDArray[np.float32] | NDArray[np.int64]] = MappingProxyType({}),
     ) -> NDArray[np.float32]:
         rows = context[None]
         if not self._context_is_shared:
             rows = np.broadcast_to(rows, (len(noise), *context.shape))
         options = loaded.options if loaded else None
-        return self._session.run(["actions"], {"context": rows, "noise": noise}, options)[0]
+        return self._session.run(["actions"], {"context": rows, "noise": noise, **plan}, options)[0]
 
     def _warm_up(self, loaded: LoadedAdapter | None) -> None:
         spec = self._bundle.spec
@@ -217,18 +253,24 @@ class Denoiser:
                 f"rows of {bundle.spec.row_width} and chunks {self.chunk_shape}: export it again"
             )
 
-    def _check_adaptable(self, bundle: Bundle) -> None:
+    def _check_defaults(self, bundle: Bundle) -> bool:
+        """Check the inputs that have a default; returns whether those for a standing plan are among them."""
         given = {
             item.name: tuple(size if isinstance(size, int) else ANY_RANK for size in item.shape)
             for item in self._session.get_overridable_initializers()
         }
         wanted = graph_inputs(bundle.manifest.adaptable)
+        inpaintable = any(name in given for name in INPAINTING_INPUTS)
+        if inpaintable:
+            wanted |= inpainting_shapes(*self.chunk_shape)
         for name in sorted(given.keys() | wanted.keys()):
             if given.get(name) != wanted.get(name):
+                purpose = "standing plans" if name in INPAINTING_INPUTS else "adapters"
                 raise BundleError(
-                    f"bundle '{bundle.path}': the denoiser's input '{name}' for adapters has shape {given.get(name)}, the manifest says "
+                    f"bundle '{bundle.path}': the denoiser's input '{name}' for {purpose} has shape {given.get(name)}, the manifest says "
                     f"{wanted.get(name)}: export it again"
                 )
+        return inpaintable
 
 
 def _hand_over(adapter: Adapter) -> LoadedAdapter:

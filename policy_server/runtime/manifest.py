@@ -1,11 +1,13 @@
 """The bundle's manifest: what a policy sees, remembers and answers. The one description that training, export and robot share."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from policy_server.runtime.clock import NS_PER_S
 
 SCHEMA_VERSION = 2
+
+Precision = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class Manifest:
     """``manifest.yaml``: the spec, the sha256 of each file, how the policy was trained, and the hash over all of it.
 
     ``adaptable``: the layers of the denoiser that take an adapter at run time, path of the module in the policy → shape of its
-    weight, (out, in) or (out, in, kernel); empty where the graph takes none.
+    weight, (out, in) or (out, in, kernel); empty where the graph takes none. ``precision``: of the networks' weights; what rounding them
+    changed stands in ``training``.
     """
 
     schema: int
@@ -119,4 +122,5 @@ class Manifest:
     files: dict[str, str]
     training: dict[str, Any] = field(default_factory=dict)
     adaptable: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    precision: Precision = "float32"
     hash: str = ""

@@ -25,7 +25,15 @@ class Memory:
 
     def observe(self, observation: Observation) -> Context:
         """Encode and remember one observation; returns the context at its stamp. Raises ObservationError, StampError."""
+        self.remember(observation)
+        return self.context()
+
+    def remember(self, observation: Observation) -> None:
+        """Encode and remember one observation. Raises ObservationError, StampError."""
         self._history.append(observation.stamp_ns, self._row(observation))
+
+    def context(self) -> Context:
+        """The context at the newest observation. Raises ObservationError before the first."""
         return self._history.context()
 
     def clear(self) -> None:

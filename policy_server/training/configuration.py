@@ -155,6 +155,23 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """A student of few denoising steps, taught by a frozen teacher instead of by the actions of the dataset.
+
+    ``teacher``: folder of the run whose averaged weights teach; none: ordinary training. ``teacher_checkpoint``: its ``best`` or
+    ``last`` one; left out, the best where it has one. ``teacher_hash``: sha256 of these weights, filled in when the run begins; other
+    weights are refused, so that a student never changes its teacher halfway. ``teacher_steps``: of the DDIM walk whose end is learned.
+    ``student_steps``: the student learns to sample in 1, 2, … so many steps.
+    """
+
+    teacher: Path | None = None
+    teacher_checkpoint: Literal["best", "last"] | None = None
+    teacher_hash: str = ""
+    teacher_steps: int = 10
+    student_steps: int = 3
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """A training run.
 
@@ -168,6 +185,7 @@ class TrainingConfig:
     ``start_from``: folder of a run of the same networks whose averaged weights and scaling this one starts with: its last
     checkpoint's, or with ``start_checkpoint`` ``best`` those that did best in validation rollouts.
     ``lora``: train an adapter on the policy of ``start_from`` instead of its weights.
+    ``distill``: train a student of few denoising steps; it starts from its teacher where their networks are the same.
     """
 
     name: str
@@ -193,6 +211,7 @@ class TrainingConfig:
     start_from: Path | None = None
     start_checkpoint: Literal["last", "best"] = "last"
     lora: LoraSettings = field(default_factory=LoraSettings)
+    distill: DistillationConfig = field(default_factory=DistillationConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -241,6 +260,11 @@ def learned_past_steps(config: TrainingConfig) -> int:
     return config.chunk.past_steps if config.past_targets == "all" else 0
 
 
+def most_sampling_steps(config: TrainingConfig) -> int:
+    """In how many denoising steps the policy can sample: a student in those it was taught, any other in all of the schedule's."""
+    return config.diffusion_steps if config.distill.teacher is None else config.distill.student_steps
+
+
 def check_settings(config: TrainingConfig) -> None:
     """Raises ConfigurationError naming the first setting that is out of range or contradicts another."""
     for refused, reason in (
@@ -248,6 +272,7 @@ def check_settings(config: TrainingConfig) -> None:
         *_contradictions_of_pictures(config),
         *_contradictions_of_windows(config),
         *_contradictions_of_adapters(config),
+        *_contradictions_of_students(config),
     ):
         if refused:
             raise ConfigurationError(reason)
@@ -277,6 +302,8 @@ def _out_of_range(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         "augmentation.shift_pixels": (config.augmentation.shift_pixels, 0),
         "encoder.unfreeze_at_step": (config.encoder.unfreeze_at_step or 0, 0),
         "lora.rank": (config.lora.rank, 0),
+        "distill.teacher_steps": (config.distill.teacher_steps, 1),
+        "distill.student_steps": (config.distill.student_steps, 1),
     }
     for name, (value, least) in at_least.items():
         yield value < least, f"{name}={value}: give {least} or more"
@@ -310,8 +337,8 @@ def _contradictions_of_pictures(config: TrainingConfig) -> Iterator[tuple[bool, 
         "encoder.mode=cached needs encoder.weights, which its embeddings were written with",
     )
     yield (
-        encoder.mode == "frozen" and encoder.weights is None and config.start_from is None,
-        "encoder.mode=frozen needs encoder.weights or start_from: an encoder that was never trained would be kept",
+        encoder.mode == "frozen" and not (encoder.weights or config.start_from or config.distill.teacher),
+        "encoder.mode=frozen needs encoder.weights, start_from or distill.teacher: an encoder that was never trained would be kept",
     )
     yield (
         encoder.unfreeze_at_step is not None and encoder.mode != "frozen",
@@ -372,6 +399,36 @@ def _contradictions_of_adapters(config: TrainingConfig) -> Iterator[tuple[bool, 
     yield (
         encoder.weights is not None and encoder.mode != "cached",
         "encoder.weights replace the encoder of start_from: leave them out with lora, or set encoder.mode=cached",
+    )
+
+
+def _contradictions_of_students(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+    """(whether it is refused, why), for a student and its teacher."""
+    distill = config.distill
+    if distill.teacher is None:
+        yield bool(distill.teacher_hash), "distill.teacher_hash goes with distill.teacher, the run it is of"
+        return
+    yield (
+        config.start_from is not None or config.lora.rank > 0,
+        "distill.teacher goes without start_from and lora: a student starts from its teacher, and ordinary training undoes it "
+        "(train the teacher on, then distill it again)",
+    )
+    yield (
+        config.model.prediction != "clean",
+        f"model.prediction={config.model.prediction}: a student of few steps predicts the clean chunk; set model.prediction=clean",
+    )
+    yield (
+        distill.teacher_steps > config.diffusion_steps,
+        f"distill.teacher_steps={distill.teacher_steps} is more than diffusion_steps={config.diffusion_steps}",
+    )
+    yield (
+        distill.student_steps > distill.teacher_steps,
+        f"distill.student_steps={distill.student_steps} is more than distill.teacher_steps={distill.teacher_steps}",
+    )
+    yield (
+        config.sampling_steps > distill.student_steps,
+        f"sampling_steps={config.sampling_steps}: the student learns 1 to distill.student_steps={distill.student_steps}; "
+        "set sampling_steps=1",
     )
 
 

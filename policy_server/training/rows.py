@@ -128,9 +128,12 @@ def embedding_file(dataset: Path, spec: PolicySpec, encoder: EncoderConfig, weig
 
     Other weights, views or episodes have another file.
     """
+    networks = configuration.to_plain(encoder)
+    if encoder.blocks_per_stage == 1:
+        del networks["blocks_per_stage"]  # embeddings from before there was the choice keep their place
     facts = {
         "weights": sha256_of(weights),
-        "encoder": configuration.to_plain(encoder),
+        "encoder": networks,
         "cameras": configuration.to_plain(spec.cameras),
         "episodes": episodes.fingerprint,
     }

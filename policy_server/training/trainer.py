@@ -34,6 +34,7 @@ from policy_server.training.optimizers import make_optimizer, make_spectrum_log
 from policy_server.training.policy_loss import PolicyLoss
 from policy_server.training.prefetch import Prefetcher
 from policy_server.training.rows import Batch, load_encoder_weights
+from policy_server.training.teacher import Teacher, check_encoder, check_hash, read_teacher, start_student
 from policy_server.training.validation import Rollouts, Validation
 from policy_server.training.windows import chunk_extremes
 
@@ -60,6 +61,7 @@ class Trainer:
             torch.from_numpy(episodes.states),
             torch.from_numpy(chunk_extremes(episodes, spec, config.model.actions == "relative")),
         )
+        self.teacher = self._take_teacher() if config.distill.teacher is not None else None
         if config.start_from is not None:
             load_start(self.model, config.start_from, config.start_checkpoint)
         if config.encoder.weights is not None:
@@ -67,6 +69,8 @@ class Trainer:
             load_encoder_weights(self.model, config.encoder.weights)
             if config.lora.rank:
                 check_encoder_is_of_base(self.model, started)
+        if self.teacher is not None:
+            check_encoder(self.model, self.teacher, config)
         if config.lora.rank:
             inject_adapter(self.model, config.lora)
             check_encoder_goes_with_adapter(self.model, config.encoder.mode)
@@ -98,10 +102,13 @@ class Trainer:
             ConfigurationError: the checkpoint was made by another configuration or on other episodes. What does not change
                 what is learned may differ: the number of steps still to go, folders, threads, how often to save and validate,
                 and how the batches of a step are divided among processes.
+            TeacherError: the teacher's weights are no longer those that the run began with.
         """
         checkpoint = load_checkpoint(self.config.output)
         if checkpoint is None:
             return
+        if self.config.distill.teacher is not None:
+            check_hash(self.config, checkpoint.config.distill.teacher_hash, self.config.distill.teacher_hash)
         if what_is_learned(checkpoint.config) != what_is_learned(self.config):
             raise ConfigurationError(
                 f"'{self.config.output}' holds a run of another configuration: choose another output or delete it"
@@ -211,6 +218,15 @@ class Trainer:
             ),
         )
 
+    def _take_teacher(self) -> Teacher:
+        """Read the teacher, start the student from it, and note in the configuration which weights it has."""
+        teacher = read_teacher(self.config, self.spec, self.episodes.fingerprint)
+        start_student(self.model, teacher, self.config.model.prediction)
+        teacher.policy.to(self.world.device)
+        distill = dataclasses.replace(self.config.distill, teacher_hash=teacher.weights_hash)
+        self.config = dataclasses.replace(self.config, distill=distill)
+        return teacher
+
     def _averaged_tensors(self) -> dict[str, Tensor]:
         """Copies of what the moving average is of: all of the model's state, or with an adapter the adapter alone."""
         if self.config.lora.rank:
@@ -245,7 +261,7 @@ class Trainer:
             trains_encoder = is_adapted(self.model.encoder)
         if self._loss is not None and self._loss.trains_encoder == trains_encoder:
             return
-        self._loss = PolicyLoss(self.model, self.config, trains_encoder)
+        self._loss = PolicyLoss(self.model, self.config, trains_encoder, self.teacher)
         if self.config.lora.rank:
             train_adapter_alone(self.model)  # an encoder that learns has just been freed as a whole
         if self.world.size > 1:
@@ -316,7 +332,8 @@ class _Record:
 def what_is_learned(config: TrainingConfig) -> TrainingConfig:
     """The configuration without what may differ between the parts of one run.
 
-    The dataset's path and choice of episodes are left out because the checkpoint knows the episodes themselves.
+    The dataset's path and choice of episodes are left out because the checkpoint knows the episodes themselves, and the teacher's path
+    because ``teacher_hash`` knows its weights.
     """
     return dataclasses.replace(
         config,
@@ -331,6 +348,7 @@ def what_is_learned(config: TrainingConfig) -> TrainingConfig:
         chunk=dataclasses.replace(config.chunk, replan_every_ticks=1),
         validation=ValidationConfig(),
         sampling_steps=1,
+        distill=dataclasses.replace(config.distill, teacher=None, teacher_checkpoint=None),
     )
 
 

@@ -131,5 +131,5 @@ def check_bundle(given: str, expected: str) -> None:
         raise ChunkRefused(
             OTHER_BUNDLE,
             f"chunk comes from bundle {given[:12] or '(none)'}, the arm follows {expected[:12] or '(none)'}: run one inference "
-            "node, or arm again to follow another bundle",
+            "node; to change the bundle use python -m ros_nodes.operate swap, or arm again",
         )

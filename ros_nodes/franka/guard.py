@@ -70,6 +70,7 @@ class Guard:
         self._planner = MotionPlanner(settings)
         counted = ("accepted", *REASONS, "clamped", "watchdog_stops", "chunks_ended", "halts", "limited")
         self.counters = dict.fromkeys((*counted, *KEEP_OUT_REASONS), 0)
+        self._announced_hash = ""
         self._tail_spacing_ns = -(-_TAIL_SPACING_NS // settings.set_point_period_ns) * settings.set_point_period_ns
         self.unlatch()
 
@@ -148,7 +149,7 @@ class Guard:
     def accept(self, chunk: ActionChunk, now_ns: int, bundle_hash: str = "") -> None:
         """Follow this chunk from the next set-point on.
 
-        ``bundle_hash`` says which policy answers; after a latch the first chunk's counts.
+        ``bundle_hash`` says which policy answers; after a latch the first chunk's counts, until another is announced.
 
         Raises:
             ChunkRefused: the chunk is not followed, and does not count for the watchdog; the guard goes on as before.
@@ -181,6 +182,16 @@ class Guard:
             [first_ns + step * period_ns for step in range(len(motions))], motions, len(self.joints), self.state
         )
 
+    @property
+    def bundle_hash(self) -> str:
+        """Of the policy that the arm follows; empty before the first chunk."""
+        return self._bundle_hash or ""
+
+    def announce_bundle(self, bundle_hash: str) -> None:
+        """Let chunks of this bundle follow those of the present one: from the first that is accepted on, those of the old one are
+        refused, and the announcement is used up. Empty: take it back."""
+        self._announced_hash = bundle_hash
+
     def braking_tail(self) -> SetPoints:
         """What would follow the newest set-point if the arm had to stop now; the last one is at rest. Changes nothing.
 
@@ -196,7 +207,7 @@ class Guard:
     def _accept(self, chunk: ActionChunk, now_ns: int, bundle_hash: str) -> None:
         if self.state == UNLATCHED:
             raise ChunkRefused(NOT_LATCHED, "the guard is not latched: give it the arm's joint positions first")
-        if self._bundle_hash is not None:
+        if self._bundle_hash is not None and not (bundle_hash and bundle_hash == self._announced_hash):
             check_bundle(bundle_hash, self._bundle_hash)
         positions = ordered_positions(chunk, self._settings.limits)
         check_stamp(chunk, now_ns, self._settings)
@@ -219,6 +230,8 @@ class Guard:
         self.counters["clamped"] += int((targets != positions).any())
         accepted_ns = now_ns if newest is None else max(now_ns, newest.accepted_ns)
         self._bundle_hash = bundle_hash
+        if bundle_hash == self._announced_hash:
+            self._announced_hash = ""
         self._arrivals.append(_Arrival(accepted_ns, chunk.stamp_ns, steps))
 
     def _fix_until(self, until_ns: int) -> None:

@@ -61,3 +61,20 @@ def test_stopping_from_its_own_thread_does_not_lock_up() -> None:
 
 def test_a_worker_that_never_started_can_be_stopped() -> None:
     Worker("w", lambda: None, on_error=lambda _: None).stop()
+
+
+def test_it_is_prepared_once_in_its_thread_before_the_first_step() -> None:
+    done: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+
+    def note(what: str) -> None:
+        done.put((what, threading.get_ident()))
+
+    worker = Worker("w", lambda: note("step"), on_error=lambda _: None, prepare=lambda: note("prepared"))
+    worker.start()
+    seen = [done.get(timeout=PATIENCE_S)]
+    for _ in range(2):
+        worker.wake()
+        seen.append(done.get(timeout=PATIENCE_S))
+    worker.stop()
+    assert [what for what, _ in seen] == ["prepared", "step", "step"]
+    assert threading.get_ident() not in {ident for _, ident in seen}

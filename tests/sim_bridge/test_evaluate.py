@@ -8,11 +8,12 @@ import pytest
 
 from policy_server.runtime.adapter import AdapterBaseError, write_adapter
 from policy_server.runtime.bundle import load_bundle
-from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.errors import ConfigurationError, PolicyError
 from policy_server.runtime.resources import resource
 from policy_server.runtime.verification import VerificationError
 from ros_nodes.franka.settings import load_guard_settings
 from sim_bridge import evaluate as command
+from sim_bridge.asynchronous import AsynchronousConfig
 from sim_bridge.episode import EngineConfig, EpisodeResult, PolicyEpisodes, world_for
 from sim_bridge.evaluate import EvaluateConfig, evaluate, evaluate_through_graph
 from sim_bridge.task_config import load_task_config
@@ -75,3 +76,39 @@ def test_the_figures_say_how_the_bundle_was_sampled(
     figures = json.loads(file.read_text())
     assert (figures["candidates"], figures["replan_every_ticks"]) == (3, 4)
     assert str(file) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("late", "complaint"),
+    [
+        (AsynchronousConfig("real_time_chunking", 600), "a delay of 6 ticks: .* policy 'synthetic' has 6 future steps"),
+        (AsynchronousConfig("latest", 600), "a delay of 6 ticks"),
+        (AsynchronousConfig("latest", 250), "a multiple of 100 ms"),
+        (AsynchronousConfig("latest", 0, 1), "skips 1 of 1 sampling steps"),
+        (AsynchronousConfig("real_time_chunking", 200), "cannot continue a standing plan"),
+    ],
+)
+def test_a_delay_that_cannot_be_simulated_is_refused_before_any_process_starts(
+    tmp_path: Path, late: AsynchronousConfig, complaint: str
+) -> None:
+    bundle = write_synthetic_bundle(tmp_path / "bundle")
+    with pytest.raises(PolicyError, match=complaint):
+        next(evaluate(EvaluateConfig(bundle, "reach_cued", 4, 0, 2, EngineConfig(asynchronous=late))))
+
+
+def test_the_graph_takes_no_injected_delay(tmp_path: Path) -> None:
+    bundle = write_synthetic_bundle(tmp_path / "bundle")
+    engine = EngineConfig(asynchronous=AsynchronousConfig("latest", 100))
+    with pytest.raises(ConfigurationError, match="leave out --graph"):
+        next(evaluate_through_graph(EvaluateConfig(bundle, "reach_cued", 1, 0, 1, engine)))
+
+
+def test_a_delayed_evaluation_says_so_and_judges_the_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_synthetic_bundle(tmp_path / "bundle", cameras=(), features=("hand_x_m",), noise_gain=0.02)
+    file = tmp_path / "figures.json"
+    options = f"--bundle {bundle} --task reach_cued --episodes 1 --workers 1 --execution blocking --delay-ms 200 --json {file}"
+    monkeypatch.setattr(sys, "argv", ["evaluate", *options.split()])
+    assert command.main() == 0
+    figures = json.loads(file.read_text())
+    assert figures["asynchronous"] == {"execution": "blocking", "delay_ms": 200, "warm_start": 0}
+    assert figures["results"][0]["smoothness"]["set_points"]["seam"] > 0

@@ -101,7 +101,7 @@ def test_the_bundle_answers_what_torch_answers(tmp_path: Path, case: Case) -> No
     )
     policy = random_policy(spec, config)
     parity = write_bundle(policy, spec, tmp_path / "bundle", {"steps": 0}, adaptable=case.adaptable)
-    assert max(parity.embedding, parity.chunk, parity.adapted_chunk) <= 1e-4
+    assert parity.largest <= 1e-4 and parity.continued_chunk > 0
     assert (parity.adapted_chunk > 0) == case.adaptable
     bundle = load_bundle(tmp_path / "bundle")
     assert dataclasses.replace(bundle.spec, verification=spec.verification) == spec
@@ -158,6 +158,6 @@ def test_candidates_that_a_policy_cannot_verify_are_refused_before_anything_is_w
 
 def test_a_bundle_that_differs_from_torch_is_refused() -> None:
     check_parity(Parity(1e-5, 9e-5))
-    for parity in (Parity(1e-6, 2e-4), Parity(2e-4, 1e-6), Parity(1e-6, 1e-6, 2e-4)):
+    for parity in (Parity(1e-6, 2e-4), Parity(2e-4, 1e-6), Parity(1e-6, 1e-6, 2e-4), Parity(1e-6, 1e-6, 0.0, 2e-4)):
         with pytest.raises(ParityError, match="do not use this bundle"):
             check_parity(parity)

@@ -98,13 +98,14 @@ def test_a_merged_bundle_answers_what_the_adapter_answers(exported: Exported, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["unet_film", "transformer"])
-def test_without_an_adapter_the_answer_is_that_of_a_graph_that_takes_none_bit_for_bit(
+def test_without_an_adapter_the_answer_is_that_of_a_graph_that_takes_none(
     exported: Exported, tmp_path: Path, backbone: str
 ) -> None:
     policy, base = exported(backbone)
     write_bundle(policy, SPEC, tmp_path / "plain", {}, adaptable=False)
     plain, adaptable = Denoiser(load_bundle(tmp_path / "plain")), Denoiser(base)
-    np.testing.assert_array_equal(adaptable.sample_many(ROWS, DRAWS), plain.sample_many(ROWS, DRAWS))
+    # To rounding: of the plain graph ONNX Runtime computes what no input reaches when it loads it, in another order of sums.
+    np.testing.assert_allclose(adaptable.sample_many(ROWS, DRAWS), plain.sample_many(ROWS, DRAWS), atol=1e-5)
 
 
 @pytest.mark.slow

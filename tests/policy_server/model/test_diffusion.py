@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -69,3 +71,51 @@ def test_rounding_errors_of_a_predicted_noise_stay_small(sampling_steps: int) ->
 def test_a_number_of_steps_that_was_not_trained_is_refused(sampling_steps: int) -> None:
     with pytest.raises(ConfigurationError, match=f"{sampling_steps} sampling steps"):
         Diffusion(100, sampling_steps)
+
+
+def pulled(predicted: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A network that predicts a mean of what it sees and of ``predicted``, so that held rows reach the others."""
+    return lambda noisy, step: 0.5 * predicted + 0.5 * noisy.mean(dim=1, keepdim=True)
+
+
+def test_a_row_that_is_held_whole_ends_at_the_plan_and_moves_the_others() -> None:
+    diffusion = Diffusion(100, 5, "clean")
+    noise, target = torch.randn((2, 4, 2), generator=torch.Generator().manual_seed(0)), torch.full((1, 4, 2), 0.3)
+    held, weight = torch.full((1, 4, 2), -0.4), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    free = diffusion.sample(pulled(target), noise)
+    answer = diffusion.sample(pulled(target), noise, held, weight)
+    assert torch.equal(answer[:, 0], held[:, 0].expand(2, 2))
+    assert (answer[:, 1:] < free[:, 1:]).all()
+
+
+def test_a_share_of_a_row_that_is_held_is_a_mixture_at_the_end() -> None:
+    diffusion = Diffusion(100, 5, "clean")
+    target, held = torch.full((1, 4, 2), 0.5), torch.full((1, 4, 2), -0.5)
+    weight = torch.tensor([1.0, 0.6, 0.2, 0.0])
+    answer = diffusion.sample(lambda noisy, step: target, torch.randn(1, 4, 2), held, weight)
+    torch.testing.assert_close(answer[0, :, 0], torch.tensor([-0.5, -0.1, 0.3, 0.5]))
+
+
+@pytest.mark.parametrize("first_step", [1, 4])
+def test_a_warm_start_begins_at_the_plan_with_the_noise_of_its_step(first_step: int) -> None:
+    diffusion = Diffusion(100, 5, "clean")
+    noise, held = torch.randn(1, 4, 2), torch.full((1, 4, 2), -0.4)
+    seen: list[tuple[torch.Tensor, float]] = []
+
+    def predict(noisy: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        seen.append((noisy, float(step)))
+        return held
+
+    diffusion.sample(predict, noise, held, first_step=first_step)
+    assert [step for _, step in seen] == diffusion.sampling_steps[first_step:].tolist()
+    expected = diffusion.add_noise(held, noise, torch.tensor([int(seen[0][1])]))
+    torch.testing.assert_close(seen[0][0], expected)
+
+
+def test_a_warm_start_from_nothing_or_beyond_the_last_step_is_refused() -> None:
+    diffusion, noise = Diffusion(100, 5), torch.zeros(1, 4, 2)
+    with pytest.raises(ValueError, match="first_step is 5: give 0 to 4"):
+        diffusion.sample(pulled(noise), noise, noise, first_step=5)
+    for arguments in ({"first_step": 1}, {"held_weight": torch.zeros(4)}):
+        with pytest.raises(ValueError, match="give held"):
+            diffusion.sample(pulled(noise), noise, **arguments)  # type: ignore[arg-type]

@@ -57,3 +57,20 @@ def test_pooled_and_spatial_softmax_do_not_grow_with_the_picture() -> None:
     assert parameters("pooled", 16) == parameters("pooled", 64)
     assert parameters("spatial_softmax", 16) == parameters("spatial_softmax", 64)
     assert parameters("flatten", 16) < parameters("flatten", 64)
+
+
+def test_more_blocks_per_stage_deepen_the_network_and_leave_the_map_as_it_is() -> None:
+    images = pictures()
+    shallow, deep = (
+        ObservationEncoder(CAMERAS, EncoderConfig((8, 16, 16), 5, "flatten", blocks)) for blocks in (1, 2)
+    )
+    assert deep(images).shape == shallow(images).shape
+    blocks = [len(list(model.encoders[0].blocks.children())) for model in (shallow, deep)]
+    assert blocks == [2, 4]
+
+
+def test_a_resnet_18_is_among_the_sizes() -> None:
+    camera = CameraSpec("front", 96, 96, (0, 0, 96, 96), 96, 96)
+    config = EncoderConfig((64, 64, 128, 256, 512), 64, "pooled", 2)
+    parameters = sum(each.numel() for each in ObservationEncoder((camera,), config).parameters())
+    assert 0.95 < parameters / 11.2e6 < 1.05  # torchvision's without its last layer

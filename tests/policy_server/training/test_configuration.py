@@ -4,24 +4,29 @@ from pathlib import Path
 import pytest
 import yaml
 
+from policy_server.model.policy import ModelConfig
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.training.configuration import (
     AugmentationConfig,
     ChunkConfig,
     ContextConfig,
+    DistillationConfig,
     EncoderTraining,
     HistoryConfig,
     TrainingConfig,
     ValidationConfig,
     ViewConfig,
+    check_settings,
+    most_sampling_steps,
     policy_spec,
 )
+from policy_server.training.stages import StagesConfig, head
 from tests.small_policy import FEATURES, INFO, small_config, small_spec
 from tests.synthetic_bundle import JOINTS
 
 RECIPES = Path(__file__).parents[3] / "config/training"
-WEIGHTS = Path("encoder.safetensors")
+WEIGHTS, RUN = Path("encoder.safetensors"), Path("runs/train/teacher")
 FEATURES_ONLY = {"features": True, "cameras": {}}
 
 REFUSED: list[tuple[dict[str, object], str]] = [
@@ -48,6 +53,13 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         "embeddings of unchanged pictures",
     ),
     ({"validation": ValidationConfig(5, ("true",))}, "must write its result"),
+    ({"distill": DistillationConfig(teacher_hash="ab")}, "goes with distill.teacher"),
+    ({"distill": DistillationConfig(RUN)}, "sampling_steps=4: the student learns 1 to distill.student_steps=3"),
+    ({"distill": DistillationConfig(RUN, student_steps=0)}, "distill.student_steps=0"),
+    ({"distill": DistillationConfig(RUN, teacher_steps=101)}, "distill.teacher_steps=101"),
+    ({"distill": DistillationConfig(RUN, student_steps=11)}, "student_steps=11 is more than distill.teacher_steps=10"),
+    ({"distill": DistillationConfig(RUN), "start_from": RUN}, "goes without start_from and lora"),
+    ({"distill": DistillationConfig(RUN), "model": ModelConfig(prediction="noise")}, "predicts the clean chunk"),
 ]
 
 
@@ -88,6 +100,31 @@ def test_the_recipes_of_the_shipped_bundle_can_be_read(recipe: Path) -> None:
     spec = policy_spec(config, info)
     assert (spec.action.past_steps, spec.action.future_steps) == (4, 12)
     assert config.history == HistoryConfig("full") and config.encoder.mode == "end_to_end"
+
+
+def test_the_recipe_of_a_forgetful_student_has_what_makes_its_teacher() -> None:
+    student = configuration.load(TrainingConfig, RECIPES / "student_forgetful.yaml")
+    teacher = configuration.load(TrainingConfig, RECIPES / "student_forgetful_teacher.yaml")
+    assert student.distill.teacher == teacher.output
+    for name in ("dataset", "features", "context", "chunk", "model", "diffusion_steps", "episodes"):
+        assert getattr(student, name) == getattr(teacher, name), name
+    check_settings(student)
+
+
+def test_the_recipe_of_a_student_has_what_makes_its_teacher() -> None:
+    student = configuration.load(TrainingConfig, RECIPES / "press_count_student.yaml")
+    teacher = configuration.load(StagesConfig, RECIPES / "stages_press_count.yaml")
+    assert student.distill.teacher == teacher.training.output
+    assert student.encoder == head(teacher).encoder
+    for name in ("dataset", "cameras", "context", "chunk", "model", "diffusion_steps", "episodes"):
+        assert getattr(student, name) == getattr(teacher.training, name), name
+    check_settings(student)
+
+
+def test_a_student_samples_in_no_more_steps_than_it_was_taught() -> None:
+    config = small_config(Path(), Path())
+    assert most_sampling_steps(config) == config.diffusion_steps == 100
+    assert most_sampling_steps(dataclasses.replace(config, distill=DistillationConfig(RUN, student_steps=2))) == 2
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:

@@ -359,6 +359,35 @@ def test_after_the_first_chunk_those_of_another_bundle_are_refused_until_the_nex
     guard.accept(still(TICK_NS), TICK_NS, "bbbb")
 
 
+def test_an_announced_bundle_follows_once_and_the_old_one_does_not_come_back() -> None:
+    guard = latched()
+    guard.accept(still(0), 0, "aaaa")
+    guard.announce_bundle("bbbb")
+    guard.accept(still(TICK_NS), TICK_NS, "aaaa")  # until it is there the old one leads
+    for stranger in ("cccc", ""):
+        with pytest.raises(ChunkRefused, match="the arm follows aaaa"):
+            guard.accept(still(TICK_NS), TICK_NS, stranger)
+    guard.accept(still(2 * TICK_NS), 2 * TICK_NS, "bbbb")
+    assert guard.bundle_hash == "bbbb"
+    with pytest.raises(ChunkRefused, match="bundle aaaa, the arm follows bbbb"):
+        guard.accept(still(3 * TICK_NS), 3 * TICK_NS, "aaaa")
+    guard.accept(still(3 * TICK_NS), 3 * TICK_NS, "bbbb")
+    assert guard.counters["other_bundle"] == 3 and guard.state == "running"
+
+
+def test_an_announcement_outlives_a_refused_chunk_and_can_be_taken_back() -> None:
+    guard = latched()
+    guard.accept(still(0), 0, "aaaa")
+    guard.announce_bundle("bbbb")
+    far = chunk_of(TICK_NS, np.tile(moved(0, SETTINGS.max_step[0] + 0.1), (8, 1)))
+    with pytest.raises(ChunkRefused, match="fr3_joint1"):
+        guard.accept(far, TICK_NS, "bbbb")
+    guard.accept(still(TICK_NS), TICK_NS, "aaaa")
+    guard.announce_bundle("")
+    with pytest.raises(ChunkRefused, match="bundle bbbb, the arm follows aaaa"):
+        guard.accept(still(2 * TICK_NS), 2 * TICK_NS, "bbbb")
+
+
 @pytest.mark.parametrize("jumps_at", [0, 3])
 def test_a_step_that_jumps_too_far_is_refused_from_the_arm_or_from_the_step_before(jumps_at: int) -> None:
     steps = np.tile(READY, (8, 1))

@@ -1,0 +1,341 @@
+"""What a tick costs, beside what people use today: ``python benchmarks/bench_tick.py --json tick.json``.
+
+A tick: preprocess and encode the newest frame of each camera, append it to the history, gather the context, sample one chunk in ten DDIM
+steps. All contestants have equal widths (ResNet-18 with GroupNorm per camera, UNet 128/256/512, chunk of 16), random weights, and the
+same number of threads to choose from; they run in turns, so that a busy moment of the machine hits all alike.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from bounds import MachineRates, measure_rates, sampling_bound_s
+from naive_policy import naive_tick
+from node_memory import memory_beyond_bundle_mib
+from tqdm import tqdm
+
+from machine import describe_machine
+from policy_server.export.quantising import quantise_denoiser_of, quantise_encoder
+from policy_server.export.writing import write_bundle
+from policy_server.model.encoder import EncoderConfig
+from policy_server.model.policy import DiffusionPolicy, ModelConfig
+from policy_server.model.unet import UnetConfig
+from policy_server.runtime.actor import Actor
+from policy_server.runtime.bundle import ENCODER_FILE, Bundle, load_bundle, write_manifest
+from policy_server.runtime.command import run_command
+from policy_server.runtime.memory import Memory
+from policy_server.runtime.observation import Observation
+from policy_server.runtime.recording import CameraShape
+from policy_server.runtime.thread_count import fastest_thread_count
+from policy_server.training.configuration import ContextConfig
+from random_bundle import JOINTS, random_policy
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+CONTEXTS = (2, 4, 8, 16, 32, 64, 128, 256)
+PEER_CONTEXTS = (2, 16, 64, 128)
+PIXELS, STEPS, FEW_STEPS = 96, 10, 2
+WIDTHS = ModelConfig(
+    "unet_attention",
+    encoder=EncoderConfig((64, 64, 128, 256, 512), 64, "spatial_softmax", 2),
+    unet=UnetConfig((128, 256, 512)),
+)
+PEER = Path(__file__).parent / "peers" / "lerobot_tick.py"
+FLOAT32, INT8, FEW, FEW_INT8 = "float32", "int8", f"float32, {FEW_STEPS} steps", f"int8, {FEW_STEPS} steps"
+NAIVE, LEROBOT = "naive PyTorch", "LeRobot"
+
+Tick = Callable[[], float]
+"""Makes one tick and says how many milliseconds it took."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody's tick at one context length."""
+
+    name: str
+    context: int
+    tick: Tick
+
+
+def main() -> int:
+    arguments = _parse()
+    cameras = tuple(CameraShape(name, PIXELS, PIXELS) for name in ("front", "wrist")[: arguments.cameras])
+    with tempfile.TemporaryDirectory() as folder, _lerobot(arguments) as lerobot:
+        print("exporting the networks; this takes a few minutes", flush=True)
+        policy, bundles = _bundles(Path(folder), cameras)
+        threads = arguments.threads or fastest_thread_count(_shortened(bundles[FLOAT32], 64))
+        contestants = [*_ours(bundles, threads), *_naive(policy, arguments.threads or _cores()), *lerobot]
+        rates = measure_rates(threads)
+        times_ms = _interleaved(contestants, arguments.rounds)
+        stages_ms = {name: _stages_ms(bundles[name], 64, threads) for name in (FLOAT32, INT8)}
+        memory_mib = {name: memory_beyond_bundle_mib(bundles[name]) for name in (FLOAT32, INT8)}
+    result = _result(times_ms, stages_ms, policy, rates, threads, arguments)
+    result["node_memory_beyond_bundle_mib"] = {name: round(mib, 1) for name, mib in memory_mib.items()}
+    _show(result, times_ms)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        picture = arguments.json.with_suffix(".png")
+        _plot(times_ms, picture)
+        print(f"results are in {arguments.json}, the picture in {picture}")
+    return 0
+
+
+# --- who takes part -------------------------------------------------------------------------------------------------------
+
+
+def _bundles(folder: Path, cameras: Sequence[CameraShape]) -> tuple[DiffusionPolicy, dict[str, Bundle]]:
+    """The policy in torch, and every form of it that is measured."""
+    bundles = {}
+    for steps, name, rounded in ((FEW_STEPS, FEW, FEW_INT8), (STEPS, FLOAT32, INT8)):
+        policy, spec = random_policy(cameras, ContextConfig(max(CONTEXTS), 1), PIXELS, WIDTHS, steps)
+        write_bundle(policy, spec, folder / name, {"how": "random weights"})
+        bundles[name] = load_bundle(folder / name)
+        bundles[rounded] = _rounded(bundles[name], folder / rounded)
+    return policy, bundles
+
+
+def _rounded(bundle: Bundle, folder: Path) -> Bundle:
+    """With 8-bit weights, calibrated on noise: speed does not depend on it."""
+    generator = np.random.default_rng(0)
+    pictures = [
+        {c.name: generator.integers(0, 256, (1, c.height, c.width, 3), dtype=np.uint8) for c in bundle.spec.cameras}
+        for _ in range(4)
+    ]
+    folder.mkdir()
+    quantise_denoiser_of(bundle, folder)
+    quantise_encoder(bundle.encoder_path, folder / ENCODER_FILE, pictures)
+    write_manifest(folder, bundle.spec, {"how": "random weights"}, bundle.manifest.adaptable, "int8")
+    return load_bundle(folder)
+
+
+def _ours(bundles: Mapping[str, Bundle], threads: int) -> Iterator[Contestant]:
+    for name, bundle in bundles.items():
+        for length in CONTEXTS if name in (FLOAT32, INT8) else (64,):
+            yield Contestant(name, length, _timed(_our_tick(bundle, length, threads)))
+
+
+def _naive(policy: DiffusionPolicy, threads: int) -> Iterator[Contestant]:
+    for length in PEER_CONTEXTS:
+        yield Contestant(NAIVE, length, _timed(naive_tick(policy, PIXELS, length, threads)))
+
+
+@contextmanager
+def _lerobot(arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
+    """LeRobot in an interpreter of its own; nobody where none is given."""
+    if arguments.lerobot_python is None:
+        with nullcontext():
+            yield []
+        return
+    lengths = PEER_CONTEXTS[:-1]
+    command = [arguments.lerobot_python, PEER, "--cameras", arguments.cameras, "--pixels", PIXELS, "--steps", STEPS]
+    command += ["--threads", arguments.threads or _cores(), "--contexts", *lengths]
+    process = subprocess.Popen(
+        [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    asked, answers = process.stdin, process.stdout
+    try:
+        if answers.readline().strip() != "ready":
+            raise RuntimeError(f"{arguments.lerobot_python} does not run {PEER.name}: is LeRobot installed there?")
+
+        def tick(length: int) -> float:
+            print(length, file=asked, flush=True)
+            return float(answers.readline())
+
+        yield [Contestant(LEROBOT, length, lambda length=length: tick(length)) for length in lengths]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _our_tick(longest: Bundle, length: int, threads: int) -> Callable[[], None]:
+    """One tick of a policy whose history is full. The graphs take any length, so one export serves all."""
+    bundle = _shortened(longest, length)
+    spec = bundle.spec
+    memory = Memory(bundle, threads=threads, max_gap_ns=10 * spec.period_ns)
+    actor = Actor(bundle, threads=threads, replan_every_ticks=1)
+    observation = _observation(bundle)
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        actor.answer(memory.observe(dataclasses.replace(observation, stamp_ns=count * spec.period_ns)))
+        count += 1
+
+    for _ in range(length):
+        memory.observe(dataclasses.replace(observation, stamp_ns=count * spec.period_ns))
+        count += 1
+    return tick
+
+
+def _shortened(longest: Bundle, length: int) -> Bundle:
+    spec = longest.spec
+    history = dataclasses.replace(spec.history, offsets_ticks=spec.history.offsets_ticks[-length:])
+    manifest = dataclasses.replace(longest.manifest, policy=dataclasses.replace(spec, history=history))
+    return dataclasses.replace(longest, manifest=manifest)
+
+
+def _observation(bundle: Bundle) -> Observation:
+    generator = np.random.default_rng(0)
+    images = {
+        camera.name: generator.integers(0, 256, (camera.source_height, camera.source_width, 3), dtype=np.uint8)
+        for camera in bundle.spec.cameras
+    }
+    return Observation(0, images, np.zeros(len(JOINTS), np.float32))
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------------
+
+
+def _interleaved(contestants: Sequence[Contestant], rounds: int) -> dict[str, dict[int, list[float]]]:
+    """Name → context → milliseconds of every round; the first round warms up and is not kept."""
+    times_ms: dict[str, dict[int, list[float]]] = {}
+    for number in tqdm(range(rounds + 1), desc="measuring", unit="round"):
+        for each in contestants:
+            took_ms = each.tick()
+            if number:
+                times_ms.setdefault(each.name, {}).setdefault(each.context, []).append(took_ms)
+    return times_ms
+
+
+def _stages_ms(bundle: Bundle, length: int, threads: int, rounds: int = 20) -> dict[str, float]:
+    """Median time of the parts of a tick: preprocessing and encoder, history, denoiser."""
+    memory = Memory(_shortened(bundle, length), threads=threads, max_gap_ns=10 * bundle.spec.period_ns)
+    actor = Actor(_shortened(bundle, length), threads=threads, replan_every_ticks=1)
+    observation = _observation(bundle)
+    rows: dict[str, list[float]] = {"encoder": [], "denoiser": [], "all else": []}
+    for count in range(rounds + length):
+        begun_s = time.perf_counter()
+        context = memory.observe(dataclasses.replace(observation, stamp_ns=count * bundle.spec.period_ns))
+        if count >= length:
+            actor.answer(context)
+            networks = {"encoder": memory.last_network_ns / 1e6, "denoiser": actor.last_network_ns / 1e6}
+            networks["all else"] = 1e3 * (time.perf_counter() - begun_s) - sum(networks.values())
+            for name, value in networks.items():
+                rows[name].append(value)
+    return {name: round(statistics.median(row), 3) for name, row in rows.items()}
+
+
+def _timed(work: Callable[[], None]) -> Tick:
+    def tick() -> float:
+        begun_s = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - begun_s)
+
+    return tick
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+# --- results --------------------------------------------------------------------------------------------------------------
+
+
+def _result(
+    times_ms: Mapping[str, Mapping[int, Sequence[float]]],
+    stages_ms: Mapping[str, Mapping[str, float]],
+    policy: DiffusionPolicy,
+    rates: MachineRates,
+    threads: int,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    median = {name: {n: statistics.median(row) for n, row in rows.items()} for name, rows in times_ms.items()}
+    best = min((INT8, FEW, FEW_INT8), key=lambda name: median[name][64])
+    bound_ms = 1e3 * sampling_bound_s(
+        policy, torch.zeros(1, 64, 1 + policy.encoder.embedding_dim + policy.states), rates
+    )
+    ratios = {
+        "naive_over_ours_64": median[NAIVE][64] / median[FLOAT32][64],
+        "naive_over_ours_128": median[NAIVE][128] / median[FLOAT32][128],
+        "naive_over_best_64": median[NAIVE][64] / median[best][64],
+        "int8_over_float32_64": median[INT8][64] / median[FLOAT32][64],
+        "ratio_256_over_2": median[FLOAT32][256] / median[FLOAT32][2],
+        "ratio_256_over_2_int8": median[INT8][256] / median[INT8][2],
+        "bound_fraction": bound_ms / stages_ms[FLOAT32]["denoiser"],
+    }
+    if LEROBOT in median:
+        ratios["lerobot_over_ours_64"] = median[LEROBOT][64] / median[FLOAT32][64]
+    return {
+        **{name: round(value, 3) for name, value in ratios.items()},
+        "best_form": best,
+        "tick_ms": {name: {str(n): round(ms, 3) for n, ms in rows.items()} for name, rows in median.items()},
+        "stages_ms_at_64": stages_ms,
+        "denoiser_bound_ms_at_64": round(bound_ms, 3),
+        "gigabytes_per_s": round(rates.bytes_per_s / 1e9, 2),
+        "gigaflops_per_s": round(rates.flops_per_s / 1e9, 1),
+        "cameras": arguments.cameras,
+        "threads": threads,
+        "threads_of_the_others": arguments.threads or _cores(),
+        "rounds": arguments.rounds,
+        "machine": describe_machine(),
+    }
+
+
+def _show(result: Mapping[str, Any], times_ms: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
+    for name in times_ms:
+        row = "  ".join(f"{n}: {float(ms):7.1f}" for n, ms in result["tick_ms"][name].items())
+        print(f"{name:>18}  ms at context {row}")
+    for name, value in result.items():
+        if isinstance(value, float):
+            print(f"{name}: {value}")
+
+
+def _plot(times_ms: Mapping[str, Mapping[int, Sequence[float]]], file: Path) -> None:
+    figure, axis = plt.subplots(figsize=(8, 5), constrained_layout=True)
+    for name, rows in times_ms.items():
+        lengths = list(rows)
+        low, middle, high = np.percentile([rows[n] for n in lengths], (10, 50, 90), axis=1)
+        (line,) = axis.plot(lengths, middle, marker="o", label=name)
+        axis.fill_between(lengths, low, high, alpha=0.2, color=line.get_color())
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(CONTEXTS, [str(length) for length in CONTEXTS])
+    axis.set_xlabel("context length")
+    axis.set_ylabel("one tick [ms]")
+    axis.set_title("Newest frame in, action chunk out: medians, 10th to 90th percentile")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend()
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/bench_tick.py",
+        description="A tick of the long-context policy at context lengths 2 to 256, beside naive PyTorch and LeRobot.",
+        epilog="example: python benchmarks/bench_tick.py --json tick.json --lerobot-python ~/lerobot/bin/python",
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="ticks of each contestant (default 15)")
+    parser.add_argument("--cameras", type=int, default=1, choices=(1, 2), help="cameras of 96 x 96 (default 1)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="threads for everyone (default: ours by measurement, the others all cores)",
+    )
+    parser.add_argument(
+        "--lerobot-python", type=Path, help="interpreter of an environment with LeRobot; it then takes part"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
