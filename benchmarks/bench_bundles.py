@@ -7,27 +7,20 @@ one chunk on one thread, interleaved.
 import argparse
 import dataclasses
 import json
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from machine import describe_machine
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
-from policy_server.runtime.engine import Denoiser
 from policy_server.runtime.errors import ConfigurationError
-from sim_bridge.episode import EngineConfig
-from sim_bridge.evaluate import EvaluateConfig, evaluate
+from same_episodes import add_episode_options, run_episodes, sample_times_ms
 from sim_bridge.intervals import success_rate
 from sim_bridge.study.statistics import paired_difference
-
-_SAMPLES = 50
 
 
 def main() -> int:
@@ -37,7 +30,7 @@ def main() -> int:
     if len(tasks) > 1:
         raise ConfigurationError(f"bundles of {' and '.join(tasks)}: give bundles of one task, for the same episodes")
     times_ms = sample_times_ms(bundles)
-    outcomes = [run_episodes(bundle, arguments) for bundle in bundles]
+    outcomes = [run_episodes(bundle, arguments, bundle.path.name) for bundle in bundles]
     rows = [
         row(bundle, outcome, outcomes[0], ms) for bundle, outcome, ms in zip(bundles, outcomes, times_ms, strict=True)
     ]
@@ -50,31 +43,6 @@ def main() -> int:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"results are in {arguments.json}")
     return 0
-
-
-def run_episodes(bundle: Bundle, arguments: argparse.Namespace) -> NDArray[np.int8]:
-    """Outcome of every episode, 0 or 1."""
-    config = EvaluateConfig(
-        bundle.path, bundle.spec.task, arguments.episodes, arguments.seed, arguments.workers, EngineConfig()
-    )
-    episodes = tqdm(evaluate(config), desc=bundle.path.name, unit="episode", total=config.episodes)
-    return np.array([episode.success for episode in episodes], np.int8)
-
-
-def sample_times_ms(bundles: list[Bundle]) -> list[float]:
-    """Median time of a sample of one chunk in ms, of every bundle; interleaved, so that a busy moment hits all alike."""
-    generator = np.random.default_rng(0)
-    denoisers = [Denoiser(bundle) for bundle in bundles]
-    times_ms: list[list[float]] = [[] for _ in denoisers]
-    for _ in range(_SAMPLES):
-        for bundle, denoiser, taken_ms in zip(bundles, denoisers, times_ms, strict=True):
-            spec = bundle.spec
-            context = generator.standard_normal((spec.history.length, spec.row_width)).astype(np.float32)
-            noise = generator.standard_normal(denoiser.chunk_shape).astype(np.float32)
-            begun_s = time.perf_counter()
-            denoiser.sample(context, noise)
-            taken_ms.append(1e3 * (time.perf_counter() - begun_s))
-    return [statistics.median(taken_ms) for taken_ms in times_ms]
 
 
 def row(bundle: Bundle, outcomes: NDArray[np.int8], reference: NDArray[np.int8], sample_ms: float) -> dict[str, Any]:
@@ -100,10 +68,7 @@ def _parse() -> argparse.Namespace:
         epilog="example: python benchmarks/bench_bundles.py runs/bundles/press_count runs/bundles/press_count_int8 --json out.json",
     )
     parser.add_argument("bundles", type=Path, nargs="+", help="folders; the others are compared with the first")
-    parser.add_argument("--episodes", type=int, default=100, help="per bundle (default 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes; results do not depend on it (default 1)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    add_episode_options(parser)
     return parser.parse_args()
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sampled_runs import Entry, read_entries
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +29,7 @@ from policy_server.runtime.errors import ConfigurationError
 from policy_server.training.episodes import load_episodes
 from policy_server.training.rows import context_rows, read_batch
 from policy_server.training.windows import gather_windows, lay_out
+from sampled_runs import Entry, read_entries
 
 
 @dataclass(frozen=True)

@@ -9,30 +9,23 @@ whole sample of one chunk, on one thread.
 import argparse
 import dataclasses
 import json
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sampled_runs import Entry, read_entries
-from tqdm import tqdm
 
 from machine import describe_machine
 from policy_server.export.writing import write_bundle
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
-from policy_server.runtime.engine import Denoiser
-from sim_bridge.episode import EngineConfig
-from sim_bridge.evaluate import EvaluateConfig, evaluate
+from same_episodes import add_episode_options, run_episodes, sample_times_ms
+from sampled_runs import Entry, read_entries
 from sim_bridge.intervals import Rate, success_rate
 from sim_bridge.study.statistics import Difference, paired_difference
-
-_SAMPLES = 50
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ def main() -> int:
     entries = read_entries(arguments.runs, arguments.steps)
     with tempfile.TemporaryDirectory() as folder:
         bundles = [export(entry, Path(folder) / str(number)) for number, entry in enumerate(entries)]
-        outcomes = [run_episodes(entry, bundle, arguments) for entry, bundle in zip(entries, bundles, strict=True)]
+        outcomes = [run_episodes(bundle, arguments, str(entry)) for entry, bundle in zip(entries, bundles, strict=True)]
         times_ms = sample_times_ms(bundles)
     measured = list(map(Measured, entries, outcomes, times_ms))
     rows = [row(each, measured) for each in measured]
@@ -78,35 +71,6 @@ def export(entry: Entry, folder: Path) -> Bundle:
     """The run as a bundle that samples in so many steps."""
     write_bundle(entry.policy(), entry.spec(), folder, {})
     return load_bundle(folder)
-
-
-def run_episodes(entry: Entry, bundle: Bundle, arguments: argparse.Namespace) -> NDArray[np.int8]:
-    """Outcome of every episode, 0 or 1."""
-    config = EvaluateConfig(
-        bundle.path, bundle.spec.task, arguments.episodes, arguments.seed, arguments.workers, EngineConfig()
-    )
-    episodes = tqdm(evaluate(config), desc=str(entry), unit="episode", total=config.episodes)
-    return np.array([episode.success for episode in episodes], np.int8)
-
-
-def sample_times_ms(bundles: Sequence[Bundle]) -> list[float]:
-    """Median time of a sample of one chunk in ms, of every bundle; interleaved, so that a busy moment hits all alike."""
-    generator = np.random.default_rng(0)
-    denoisers = [Denoiser(bundle) for bundle in bundles]
-    inputs = [
-        (
-            generator.standard_normal((bundle.spec.history.length, bundle.spec.row_width)).astype(np.float32),
-            generator.standard_normal(denoiser.chunk_shape).astype(np.float32),
-        )
-        for bundle, denoiser in zip(bundles, denoisers, strict=True)
-    ]
-    times_ms: list[list[float]] = [[] for _ in denoisers]
-    for _ in range(_SAMPLES):
-        for denoiser, (context, noise), row_ms in zip(denoisers, inputs, times_ms, strict=True):
-            begun_s = time.perf_counter()
-            denoiser.sample(context, noise)
-            row_ms.append(1e3 * (time.perf_counter() - begun_s))
-    return [statistics.median(row_ms) for row_ms in times_ms]
 
 
 def reference_of(measured: Sequence[Measured]) -> Measured:
@@ -172,10 +136,7 @@ def _parse() -> argparse.Namespace:
         help="folder of a training run (with checkpoint.pt), and its numbers of steps",
     )
     parser.add_argument("--steps", type=int, nargs="+", help="of runs that name none (default 1 2 3 5 10)")
-    parser.add_argument("--episodes", type=int, default=100, help="per run and number of steps (default 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes; results do not depend on it (default 1)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    add_episode_options(parser)
     return parser.parse_args()
 
 

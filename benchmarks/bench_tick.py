@@ -23,12 +23,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from bounds import MachineRates, measure_rates, sampling_bound_s
-from naive_policy import naive_tick
-from node_memory import memory_beyond_bundle_mib
 from tqdm import tqdm
 
+from bounds import MachineRates, measure_rates, sampling_bound_s
 from machine import describe_machine
+from naive_policy import naive_tick
+from node_memory import memory_beyond_bundle_mib
 from policy_server.export.quantising import quantise_denoiser_of, quantise_encoder
 from policy_server.export.writing import write_bundle
 from policy_server.model.encoder import EncoderConfig
