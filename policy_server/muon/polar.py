@@ -10,6 +10,7 @@ from torch import Tensor
 from policy_server.muon.configuration import PolarConfig
 from policy_server.muon.halley import halley_factor
 from policy_server.muon.newton_schulz import iterate_direct, newton_schulz_factor
+from policy_server.muon.symmetric import gram_matrix
 
 # The squares of a matrix of a larger norm, as far as they matter to it, lie within float32.
 _SAFE_NORM = 1e-15
@@ -116,8 +117,7 @@ def _inverse_root(gram: Tensor) -> Tensor:
 def _gram(matrices: Tensor, config: PolarConfig) -> Tensor:
     if matrices.is_cuda and matrices.dtype == torch.bfloat16:
         return torch.bmm(matrices, matrices.mT, out_dtype=torch.float32)
-    matrices = matrices.to(config.gram_dtype)
-    return matrices @ matrices.mT
+    return gram_matrix(matrices.to(config.gram_dtype))
 
 
 def _frobenius(gram: Tensor) -> Tensor:

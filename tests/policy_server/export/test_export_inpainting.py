@@ -90,12 +90,12 @@ def test_the_last_step_alone_stays_nearer_to_the_plan_than_all_steps(exported: E
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "adaptable"), [*((name, False) for name in BACKBONES), ("transformer", True)])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_without_a_plan_the_answer_is_that_of_a_graph_that_takes_none_bit_for_bit(
-    exported: Exported, tmp_path: Path, backbone: str, adaptable: bool
+    exported: Exported, tmp_path: Path, backbone: str
 ) -> None:
     policy, denoiser = exported(backbone, "clean")
-    graph = export_denoiser(policy, SPEC, adaptable=adaptable, inpaintable=False)
+    graph = export_denoiser(policy, SPEC, inpaintable=False)
     onnx.save(graph.model, tmp_path / DENOISER_FILE)
     write_manifest(tmp_path, SPEC, {}, graph.adaptable)
     without = Denoiser(load_bundle(tmp_path))
