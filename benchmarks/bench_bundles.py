@@ -35,7 +35,8 @@ def main() -> int:
         row(bundle, outcome, outcomes[0], ms) for bundle, outcome, ms in zip(bundles, outcomes, times_ms, strict=True)
     ]
     for each in rows:
-        compared = f"; difference {each['difference']:+.3f} {each['difference_interval']}" if each["difference"] else ""
+        is_compared = each["difference"] is not None
+        compared = f"; difference {each['difference']:+.3f} {each['difference_interval']}" if is_compared else ""
         print(f"{each['bundle']}: {each['successes']} of {each['episodes']}, {each['sample_ms']} ms a sample{compared}")
     if arguments.json:
         result = {"task": tasks[0], "seed": arguments.seed, "rows": rows, "machine": describe_machine()}
