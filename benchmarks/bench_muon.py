@@ -271,7 +271,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--train-steps", type=int, default=30, help="training before the recipe is made (default 30)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument(
-        "--precision", nargs="+", choices=["float32", "bfloat16"], default=["float32"], help="what a recipe may use"
+        "--precision",
+        nargs="+",
+        choices=["float32", "bfloat16"],
+        default=["float32", "bfloat16"],
+        help="what a recipe may use (default both)",
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args()

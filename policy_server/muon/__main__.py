@@ -66,7 +66,11 @@ def _parse() -> argparse.Namespace:
     )
     recipe.add_argument("--last", type=int, default=3, help="measurements that the recipe must serve (default 3)")
     recipe.add_argument(
-        "--precision", nargs="+", default=["float32"], choices=["bfloat16", "float32"], help="which may be used"
+        "--precision",
+        nargs="+",
+        default=["float32", "bfloat16"],
+        choices=["bfloat16", "float32"],
+        help="which may be used (default both; bfloat16 is taken only where the costs say that it is faster)",
     )
     recipe.add_argument(
         "--measure-costs", action="store_true", help="measure this machine instead of the declared costs"

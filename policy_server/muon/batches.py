@@ -7,22 +7,42 @@ import torch
 from torch import Tensor
 
 from policy_server.muon.configuration import PolarConfig
-from policy_server.muon.polar import orthonormalise
+from policy_server.muon.cost import CostModel, cost
+from policy_server.muon.layer_threads import map_layers
+from policy_server.muon.polar import full_float32, orthonormalise
 
 
 def polar_factors(matrices: list[Tensor], configs: list[PolarConfig], stack_below: float) -> list[Tensor]:
     """Polar factors in the order of ``matrices``, each (parts, rows, columns).
 
     Those of one shape and configuration make one batch when a matrix has fewer than ``stack_below`` elements: that spares the
-    overhead of many small operations, which large ones do not feel.
+    overhead of many small operations, which large ones do not feel. On a CPU batches are computed side by side.
     """
     batches: dict[Any, list[int]] = defaultdict(list)
     for index, (each, config) in enumerate(zip(matrices, configs, strict=True)):
         alone = index if each[0].numel() >= stack_below else -1
         batches[(each.shape[1:], each.dtype, each.device, config, alone)].append(index)
-    results: dict[int, Tensor] = {}
-    for (_, _, _, config, _), indices in batches.items():
+    longest_first = sorted(
+        batches.values(), key=lambda indices: _declared_cost(indices, matrices, configs), reverse=True
+    )
+
+    def factor(indices: list[int]) -> tuple[Tensor, ...]:
         stacked = matrices[indices[0]] if len(indices) == 1 else torch.cat([matrices[index] for index in indices])
-        parts = orthonormalise(stacked, config).split([len(matrices[index]) for index in indices])
+        return orthonormalise(stacked, configs[indices[0]]).split([len(matrices[index]) for index in indices])
+
+    with full_float32():
+        if any(each.is_cuda for each in matrices):
+            factors = [factor(indices) for indices in longest_first]
+        else:
+            factors = map_layers(factor, longest_first)
+    results: dict[int, Tensor] = {}
+    for indices, parts in zip(longest_first, factors, strict=True):
         results.update(zip(indices, parts, strict=True))
     return [results[index] for index in range(len(matrices))]
+
+
+def _declared_cost(indices: list[int], matrices: list[Tensor], configs: list[PolarConfig]) -> float:
+    return sum(
+        len(matrices[index]) * cost(configs[index], matrices[index].shape[1], matrices[index].shape[2], CostModel())
+        for index in indices
+    )

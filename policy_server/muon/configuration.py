@@ -27,8 +27,8 @@ class PolarConfig:
     singular values from ``lower`` to 1; or ``eigh``, exact by eigendecomposition of the Gram matrix.
     ``form``: ``direct`` iterates on the matrix; ``gram`` on the small Gram matrix; ``cheapest`` takes what costs less for the
     shape. Halley and eigh know only the Gram form.
-    ``precision``: of the products. ``bfloat16`` in the Gram form rounds the matrix and the last product; the Gram matrix is
-    accumulated and iterated in float32.
+    ``precision``: of the products. ``bfloat16`` in the Gram form is for the last product alone (on a GPU for the Gram matrix that
+    it belongs to as well, which accumulates in float32); the Gram matrix is iterated in float32.
     ``scale``: the matrix is divided by its Frobenius norm as in the original, or by its Schatten-4 norm (the root of its Gram
     matrix's Frobenius norm), which is still an upper bound of the largest singular value and known on the way, but smaller:
     small singular values start higher.

@@ -56,8 +56,10 @@ def cost(config: PolarConfig, rows: int, columns: int, model: CostModel) -> floa
     rounded = model.bfloat16 if config.precision == "bfloat16" else 1.0
     if config.form == "direct":
         return rounded * sum(2 * large + (small if c else 0.0) for _, _, c in config.triples())
-    # The Gram matrix is accumulated in float32 in any case.
-    return sum(large * (1 + rounded) + _on_gram(config, steps, short, model) for steps in config.segments())
+    # On a CPU only the last product is rounded.
+    segments = config.segments()
+    products = large * (2 * len(segments) - 1 + rounded)
+    return products + sum(_on_gram(config, steps, short, model) for steps in segments)
 
 
 def cheapest_form(config: PolarConfig, rows: int, columns: int, model: CostModel) -> Form:

@@ -24,7 +24,7 @@ from policy_server.muon.sharing import assign_owners, gather_shares
 from policy_server.runtime.configuration import build, to_plain
 
 # Elements of a matrix below which a batch of several is faster on a CPU than one after the other.
-_SMALL_ON_CPU = 2**17
+_SMALL_ON_CPU = 2**15
 
 Scaling = Literal["original", "match_rms_adamw", "none"]
 

@@ -42,8 +42,8 @@ def polar_factor(matrices: Tensor) -> Tensor:
 
 
 def _unit_norm(matrices: Tensor, config: PolarConfig) -> Tensor:
-    """Divided by the Frobenius norm, in the dtype of the work."""
-    work = torch.bfloat16 if config.precision == "bfloat16" else config.gram_dtype
+    """Divided by the Frobenius norm, in the dtype that the form begins with."""
+    work = torch.bfloat16 if config.precision == "bfloat16" and config.form == "direct" else config.gram_dtype
     # Zero divided by the smallest number stays zero.
     norm = _norms(matrices).to(config.gram_dtype).clamp(min=torch.finfo(config.gram_dtype).tiny)
     return (matrices.to(config.gram_dtype) / norm).to(work)
@@ -68,14 +68,14 @@ def _direct(matrices: Tensor, config: PolarConfig) -> Tensor:
 
 
 def _by_gram(matrices: Tensor, config: PolarConfig) -> Tensor:
-    with _full_float32():
+    with full_float32():
         return _iterate_gram(matrices, config)
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def full_float32() -> Iterator[None]:
     """Float32 products in full: TF32 or bfloat16 products, which a program may have allowed, would give the Gram matrix negative
-    eigenvalues, and the iterations infinity."""
+    eigenvalues, and the iterations infinity. A setting of the process: around threads that compute, not within them."""
     mkldnn: Any = torch.backends.mkldnn  # torch does not declare its settings
     backends = (torch.backends.cuda.matmul, mkldnn.matmul)
     allowed = [backend.fp32_precision for backend in backends]
@@ -89,8 +89,16 @@ def _full_float32() -> Iterator[None]:
 
 
 def _iterate_gram(matrices: Tensor, config: PolarConfig) -> Tensor:
-    for index, steps in enumerate(config.segments()):
-        gram = _gram(matrices, config)
+    segments = config.segments()
+    for index, steps in enumerate(segments):
+        if config.precision == "bfloat16" and index + 1 == len(segments):
+            rounded = matrices.bfloat16()
+            gram = (
+                torch.bmm(rounded, rounded.mT, out_dtype=torch.float32) if matrices.is_cuda else gram_matrix(matrices)
+            )
+            matrices = rounded
+        else:
+            gram = gram_matrix(matrices)
         norm = _frobenius(gram)
         # Only the first segment scales: the later ones go on with what the steps before them made.
         scale = norm if config.scale == "schatten4" and index == 0 else torch.ones_like(norm)
@@ -112,12 +120,6 @@ def _inverse_root(gram: Tensor) -> Tensor:
     eigenvalues, vectors = torch.linalg.eigh(gram)
     smallest = torch.finfo(gram.dtype).eps * eigenvalues[..., -1:].clamp(min=torch.finfo(gram.dtype).tiny)
     return (vectors * eigenvalues.maximum(smallest).rsqrt()[..., None, :]) @ vectors.mT
-
-
-def _gram(matrices: Tensor, config: PolarConfig) -> Tensor:
-    if matrices.is_cuda and matrices.dtype == torch.bfloat16:
-        return torch.bmm(matrices, matrices.mT, out_dtype=torch.float32)
-    return gram_matrix(matrices.to(config.gram_dtype))
 
 
 def _frobenius(gram: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from policy_server.muon.coefficients import PolynomialFamily
 from policy_server.muon.configuration import Form, PolarConfig, Precision
 from policy_server.muon.cost import CostModel, cost, flops
 from policy_server.muon.recipe_file import Recipe
-from policy_server.muon.response import orthogonalisation_error, response
+from policy_server.muon.response import orthogonalisation_error, response, squared_errors
 from policy_server.muon.spectrum import quantile, schatten4
 
 # What everybody runs: Jordan's quintic, five steps, on the matrix itself.
@@ -25,9 +25,6 @@ FIXED_FIVE = PolarConfig(method="jordan", steps=5, form="direct")
 
 # Of M / ‖M‖_F: below lies what rounding made of a rank-deficient matrix, which nobody wants orthonormalised.
 ROUNDING = float(np.finfo(np.float32).eps)
-
-# Rounding to bfloat16 is off by up to 2^-8 of the power of two below the number, evenly spread.
-_BFLOAT16_RMS = 2.0**-8 / math.sqrt(3)
 
 Spectrum = NDArray[np.float64]
 
@@ -54,15 +51,15 @@ class RecipeConfig:
     The failure threshold at ``level`` must lie under ``margin`` times the ``quantile`` of the spectrum (0.5: the upper half of the
     directions). The error over those directions must not exceed ``largest_error`` (about what the fixed five steps make where
     they work), and over the whole spectrum not that of the fixed five steps. Where nothing does all this, the configuration with
-    the smallest error over the whole spectrum is taken. ``precisions``: which may be used; bfloat16 is, where those directions
-    lie above what it rounds the matrix by.
+    the smallest error over the whole spectrum is taken. ``precisions``: which may be used; bfloat16 is where it costs less by the
+    cost model, and what it rounds counts as error.
     """
 
     quantile: float = 0.5
     level: float = 0.1
     margin: float = 0.5
     largest_error: float = 0.2
-    precisions: tuple[Precision, ...] = ("float32",)
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def choose_recipe(
@@ -81,10 +78,7 @@ def choose_layer(spectrum: LayerSpectrum, config: RecipeConfig, model: CostModel
         return cost(candidate, spectrum.rows, spectrum.columns, model)
 
     parts = spectrum.directions
-    weakest = min((config.margin * quantile(sigma, config.quantile) for sigma in parts), default=1.0)
-    drowns = weakest < bfloat16_noise(spectrum.rows, spectrum.columns)
-    precisions = [each for each in config.precisions if not (drowns and each == "bfloat16")] or config.precisions
-    ranked = candidates(spectrum.rows, spectrum.columns, precisions, model)
+    ranked = candidates(spectrum.rows, spectrum.columns, config.precisions, model)
     if not parts:  # an idle layer: nothing to orthonormalise, any will do
         return ranked[0]
     allowed = [orthogonalisation_error(FIXED_FIVE, sigma) for sigma in parts]
@@ -113,18 +107,8 @@ def candidates(rows: int, columns: int, precisions: Sequence[Precision], model: 
     every = [
         replace(each, precision=precision, scale="schatten4")
         for each, precision in itertools.product((*polynomials, *rationals, *exact), precisions)
-        # What a restart is for lies below bfloat16's rounding.
-        if not (each.restart_every and precision == "bfloat16")
     ]
     return sorted(every, key=lambda each: cost(each, rows, columns, model))
-
-
-def bfloat16_noise(rows: int, columns: int) -> float:
-    """A bound for the largest singular value of what rounding a matrix to bfloat16 adds, relative to ‖M‖_F.
-
-    That of a random matrix with independent entries (Bai & Yin 1993): (√rows + √columns) times their deviation.
-    """
-    return _BFLOAT16_RMS * (1 / math.sqrt(rows) + 1 / math.sqrt(columns))
 
 
 def predict_saving(
@@ -158,10 +142,9 @@ def _serves(candidate: PolarConfig, sigma: Spectrum, allowed_error: float, confi
     weakest = np.array(config.margin * quantile(sigma, config.quantile))
     if response(candidate, weakest, schatten4=norm, rank=rank) < config.level:
         return False
-    matters = sigma[sigma >= quantile(sigma, config.quantile)]
-    if orthogonalisation_error(candidate, matters, schatten4=norm, rank=rank) > config.largest_error:
-        return False
-    return orthogonalisation_error(candidate, sigma, schatten4=norm) <= allowed_error
+    squares = squared_errors(candidate, sigma, schatten4=norm)
+    matters = sigma >= quantile(sigma, config.quantile)
+    return math.sqrt(squares[matters].mean()) <= config.largest_error and math.sqrt(squares.mean()) <= allowed_error
 
 
 def _worst_error(candidate: PolarConfig, parts: Sequence[Spectrum]) -> float:

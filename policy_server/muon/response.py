@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from policy_server.muon.coefficients import Coefficients
 from policy_server.muon.configuration import PolarConfig
 
+# Root mean square of what rounding to bfloat16 changes, over that of the entries: 2^-8 / √3 of the power of two below an entry.
+_BFLOAT16_RMS = 0.72 * 2.0**-8 / math.sqrt(3)
+
 _SMALLEST, _PER_DECADE, _BISECTIONS = 1e-16, 64, 60
 
 
@@ -25,12 +28,7 @@ def response(
     scaled = np.minimum(np.asarray(sigma, np.float64) / (schatten4 if config.scale == "schatten4" else 1.0), 1.0)
     if config.form == "direct":
         return _iterate(config, scaled, config.triples())
-    values = scaled
-    for index, steps in enumerate(config.segments()):
-        gram_norm = math.sqrt(rank) if index else (1.0 if config.scale == "schatten4" else schatten4**2)
-        shifted = np.sqrt(values**2 + config.gram_shift * gram_norm)
-        values = values * (_iterate(config, shifted, steps) / shifted)
-    return values
+    return _by_gram(config, scaled, config.segments(), schatten4, rank)
 
 
 def failure_threshold(config: PolarConfig, level: float = 0.1, *, schatten4: float = 1.0, rank: int = 1024) -> float:
@@ -56,19 +54,53 @@ def failure_threshold(config: PolarConfig, level: float = 0.1, *, schatten4: flo
     return float(high)
 
 
-def orthogonalisation_error(
-    config: PolarConfig,
-    sigma: NDArray[np.float64],
-    *,
-    schatten4: float = 1.0,
-    rank: int | None = None,
-) -> float:
-    """Root mean square of (output - 1) over the singular values: ‖O - U Vᵀ‖_F / √rank, O the configuration's result.
+def squared_errors(config: PolarConfig, sigma: NDArray[np.float64], *, schatten4: float = 1.0) -> NDArray[np.float64]:
+    """‖uᵀ(O - U Vᵀ)‖² expected for each left singular vector u, O the configuration's result.
 
-    ``schatten4`` and ``rank`` as in ``response``; the rank is that of ``sigma`` unless given.
+    (output - 1)², and what rounding to bfloat16 adds, if it does.
+
+    Args:
+        sigma: (rank,) all singular values of M / ‖M‖_F that are more than rounding.
+        schatten4: as in ``response``.
     """
-    off = response(config, sigma, schatten4=schatten4, rank=rank or len(sigma)) - 1
-    return math.sqrt(float(np.mean(off**2)))
+    out = response(config, sigma, schatten4=schatten4, rank=len(sigma))
+    off: NDArray[np.float64] = (out - 1) ** 2
+    if config.precision != "bfloat16":
+        return off
+    rounded = sigma
+    if config.form == "gram" and config.restart_every:  # only the product after the last restart is rounded
+        scaled = np.minimum(sigma / (schatten4 if config.scale == "schatten4" else 1.0), 1.0)
+        rounded = _by_gram(config, scaled, config.segments()[:-1], schatten4, len(sigma))
+    return off + _rounding(rounded, out / rounded)
+
+
+def orthogonalisation_error(config: PolarConfig, sigma: NDArray[np.float64], *, schatten4: float = 1.0) -> float:
+    """‖O - U Vᵀ‖_F / √rank, the root mean square of ``squared_errors``."""
+    return math.sqrt(float(np.mean(squared_errors(config, sigma, schatten4=schatten4))))
+
+
+def _rounding(sigma: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared error per direction of Q M when M, of singular values ``sigma``, and Q, of ``factor``, are rounded to bfloat16.
+
+    Rounding adds matrices of independent entries, each a share of its own entry. That of M comes out as long as Q makes it in this
+    direction, that of Q meets all of M in every direction.
+    """
+    mean_square = float(np.mean(sigma**2))
+    return _BFLOAT16_RMS**2 * mean_square * (factor**2 + float(np.mean(factor**2)))
+
+
+def _by_gram(
+    config: PolarConfig,
+    values: NDArray[np.float64],
+    segments: tuple[tuple[Coefficients, ...], ...],
+    schatten4: float,
+    rank: int,
+) -> NDArray[np.float64]:
+    for index, steps in enumerate(segments):
+        gram_norm = math.sqrt(rank) if index else (1.0 if config.scale == "schatten4" else schatten4**2)
+        shifted = np.sqrt(values**2 + config.gram_shift * gram_norm)
+        values = values * (_iterate(config, shifted, steps) / shifted)
+    return values
 
 
 def _iterate(config: PolarConfig, sigma: NDArray[np.float64], steps: tuple[Coefficients, ...]) -> NDArray[np.float64]:

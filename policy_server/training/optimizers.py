@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from policy_server.lora.injection import is_adapted
+from policy_server.muon.cost import measure_costs
 from policy_server.muon.layers import LayerRule, assign_layers, muon_parameters
 from policy_server.muon.optimizer import Muon
 from policy_server.muon.recipe import FIXED_FIVE
@@ -49,6 +50,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, processes: int) ->
         adaptive=muon.adaptive if muon.recipe == "adaptive" else None,
         betas=config.betas,
         distribute=processes > 1,
+        cost_model=measure_costs(next(model.parameters()).device) if muon.costs == "measured" else None,
     )
 
 

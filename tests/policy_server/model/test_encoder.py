@@ -61,9 +61,7 @@ def test_pooled_and_spatial_softmax_do_not_grow_with_the_picture() -> None:
 
 def test_more_blocks_per_stage_deepen_the_network_and_leave_the_map_as_it_is() -> None:
     images = pictures()
-    shallow, deep = (
-        ObservationEncoder(CAMERAS, EncoderConfig((8, 16, 16), 5, "flatten", blocks)) for blocks in (1, 2)
-    )
+    shallow, deep = (ObservationEncoder(CAMERAS, EncoderConfig((8, 16, 16), 5, "flatten", blocks)) for blocks in (1, 2))
     assert deep(images).shape == shallow(images).shape
     blocks = [len(list(model.encoders[0].blocks.children())) for model in (shallow, deep)]
     assert blocks == [2, 4]

@@ -5,11 +5,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_server.muon.configuration import PolarConfig
+from policy_server.muon.configuration import PolarConfig, describe_config
+from policy_server.muon.polar import orthonormalise, polar_factor
 from policy_server.muon.response import failure_threshold, orthogonalisation_error, response
+from policy_server.muon.spectrum import schatten4
+from tests.policy_server.muon.planted import planted
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,24 @@ def test_two_halley_steps_reach_below_five_quintic_steps_with_a_fraction_of_the_
     sigma = np.logspace(-2.5, -0.5, 100)
     assert failure_threshold(halley) < failure_threshold(five)
     assert orthogonalisation_error(halley, sigma) < 0.2 * orthogonalisation_error(five, sigma)
+
+
+@pytest.mark.parametrize("decades", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("shape", [(64, 160), (200, 96)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        PolarConfig("halley", 2, "gram", "bfloat16", "schatten4"),
+        PolarConfig("halley", 2, "gram", "bfloat16", "schatten4", lower=3e-5, restart_every=1),
+        PolarConfig("polar_express", 5, "gram", "bfloat16", "schatten4"),
+        PolarConfig("jordan", 5, "direct", "bfloat16"),
+    ],
+    ids=describe_config,
+)
+def test_the_error_that_rounding_adds_is_predicted(config: PolarConfig, shape: tuple[int, int], decades: float) -> None:
+    sigma = np.logspace(0, -decades, min(shape))
+    sigma /= np.linalg.norm(sigma)
+    matrix = planted(*shape, torch.from_numpy(sigma))
+    off = orthonormalise(matrix.float(), config).double() - polar_factor(matrix)
+    predicted = orthogonalisation_error(config, sigma, schatten4=schatten4(sigma))
+    assert float(off.norm()) / math.sqrt(len(sigma)) == pytest.approx(predicted, rel=0.1)

@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from policy_server.muon.configuration import PolarConfig
+from policy_server.muon.cost import CostModel
 from policy_server.muon.errors import MuonParameterError
 from policy_server.muon.optimizer import Muon
 from policy_server.muon.recipe import FIXED_FIVE
 from policy_server.muon.recipe_file import Recipe, write_recipe
+from policy_server.runtime.configuration import to_plain
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.training.configuration import MuonSettings, OptimizerConfig
 from policy_server.training.optimizers import make_optimizer, make_spectrum_log
@@ -50,6 +52,12 @@ def test_fixed_five_never_measures(model: nn.Module) -> None:
     optimizer = muon(model, recipe="fixed_five")
     assert set(optimizer.configurations().values()) == {FIXED_FIVE}
     assert not any(group["adaptive"] for group in optimizer.param_groups)
+
+
+def test_a_recipe_may_follow_this_machines_costs(model: nn.Module) -> None:
+    costs = [muon(model, costs=kind).param_groups[0]["cost_model"] for kind in ("declared", "measured")]
+    assert costs[0] == to_plain(CostModel())
+    assert costs[1] != costs[0]
 
 
 def test_torchs_muon_can_be_compared_with(model: nn.Module) -> None:
