@@ -26,6 +26,7 @@ from policy_server.runtime.priority import take_precedence
 from policy_server.runtime.resources import resource
 from ros_nodes import diagnostics, messages, qos, topics
 from ros_nodes.arm_backends import BACKEND_PARAMETERS, FRANKY, open_backend
+from ros_nodes.command_schedule import CommandSchedule
 from ros_nodes.diagnostics import Report, TimingPublisher
 from ros_nodes.errors import MessageError
 from ros_nodes.franka.arm_control import ArmControl
@@ -75,8 +76,6 @@ PARAMETERS = (
 _FORGET_SERVICES = ("history_node/reset", "inference_node/reset")
 _HASH = re.compile(r"([0-9a-f]{64})?")
 _LOOK_AGAIN_S = 0.002
-# A chunk is followed when it comes, but no sooner after the last trajectory: at 200 Hz the pauses between them stay even.
-_LEAST_PAUSE_NS = 2_500_000
 _ACKNOWLEDGE_S = 0.2
 
 
@@ -112,13 +111,13 @@ class ArmNode(ManagedNode):
             dead_man=DeadMan(seconds_to_ns(values["dead_man_timeout_s"])) if values["dead_man"] else None,
         )
         self._announce = self._control.guard.announce_bundle
-        self._period_ns = seconds_to_ns(values["command_period_s"])
+        self._schedule = CommandSchedule(seconds_to_ns(values["command_period_s"]))
         self._lookahead_ns = seconds_to_ns(values["lookahead_s"])
         self._lock = threading.Lock()
         self._chunk: Latest[_ArrivedChunk] = Latest()
         self._answered_ns: int | None = None
+        self._unanswered: list[_ArrivedChunk] = []
         self._not_before_ns = 0
-        self._due_ns = 0
         self._complaint = ""
         self._chunks = RateMeter()
         self._latencies = LatencyWindow()
@@ -135,6 +134,8 @@ class ArmNode(ManagedNode):
             self.subscribe(Bool, topics.DEAD_MAN, qos.DEAD_MAN, self._take_dead_man)
         if not self.values["lockstep"] and self.values["backend"] != FRANKY:
             self.subscribe(JointState, topics.JOINT_STATES, qos.JOINT_STATES, self._take_torques)
+        # What the arm says of itself is looked at from the start on, not from the first chunk on.
+        self._worker.wake()
 
     def stop(self) -> None:
         worker = getattr(self, "_worker", None)
@@ -225,12 +226,15 @@ class ArmNode(ManagedNode):
             if self.values["lockstep"]:
                 return self._answer_in_lockstep()
             now_ns = self._now_ns()
-            wait_ns = self._decided_ns + _LEAST_PAUSE_NS - now_ns
-            if 0 < wait_ns <= _LEAST_PAUSE_NS:
+            arrived = self._usable(self._chunk.take(), now_ns)
+            if arrived is not None:
+                self._take_up(arrived, now_ns)
+            wait_ns = self._schedule.wait_ns(now_ns)
+            if wait_ns:
                 return ns_to_seconds(wait_ns)
             self._decided_ns = now_ns
-            self._command(self._usable(self._chunk.take(), now_ns), now_ns, now_ns + self._lookahead_ns)
-            return self._pause_s()
+            self._command(now_ns, now_ns + self._lookahead_ns)
+            return ns_to_seconds(self._schedule.pause_ns(self._now_ns()))
 
     def _answer_in_lockstep(self) -> float | None:
         """One tick of motion for a chunk; without one nothing happens, for time stands still."""
@@ -240,13 +244,9 @@ class ArmNode(ManagedNode):
         stamp_ns = self._decided_ns = newest.chunk.stamp_ns
         arrived = self._usable(newest, stamp_ns)
         if arrived is not None:
-            self._command(arrived, stamp_ns, stamp_ns + arrived.chunk.period_ns)
+            self._take_up(arrived, stamp_ns)
+            self._command(stamp_ns, stamp_ns + arrived.chunk.period_ns)
         return _LOOK_AGAIN_S if self._chunk else None
-
-    def _pause_s(self) -> float:
-        """Until the next multiple of the period, so that a step's own length does not add up."""
-        now_ns = self._now_ns()
-        return ns_to_seconds((now_ns // self._period_ns + 1) * self._period_ns - now_ns)
 
     def _usable(self, arrived: _ArrivedChunk | None, now_ns: int) -> _ArrivedChunk | None:
         """The chunk, where it can be followed now; it waits in its slot while the guard waits for the arm's position."""
@@ -257,17 +257,19 @@ class ArmNode(ManagedNode):
             return None
         return arrived
 
-    def _command(self, arrived: _ArrivedChunk | None, now_ns: int, until_ns: int) -> None:
-        """Hand on the motion from ``now_ns`` on: known set-points until ``until_ns``, then the braking tail.
-
-        A chunk that comes again, because its answer was lost, gets the same answer again.
-        """
-        if arrived is not None and arrived.chunk.stamp_ns != self._answered_ns:
+    def _take_up(self, arrived: _ArrivedChunk, now_ns: int) -> None:
+        """A chunk that comes again, because its answer was lost, gets the same answer again."""
+        if arrived.chunk.stamp_ns != self._answered_ns:
             self._answered_ns = arrived.chunk.stamp_ns
             self._follow(arrived, now_ns)
+        self._unanswered.append(arrived)
+
+    def _command(self, now_ns: int, until_ns: int) -> None:
+        """Hand on the motion from ``now_ns`` on: known set-points until ``until_ns``, then the braking tail."""
         # In lockstep nothing moves between episodes.
         self._control.advance(now_ns, until_ns, at_rest_ends=not self.values["lockstep"])
-        if arrived is not None:
+        answered, self._unanswered = self._unanswered, []
+        for arrived in answered:
             published_ns = time.time_ns()
             self._chunks.tick(published_ns)
             self._latencies.add(published_ns - arrived.received_ns)
@@ -381,6 +383,7 @@ class ArmNode(ManagedNode):
         self._not_before_ns = not_before_ns
         self._chunk.take()
         self._answered_ns = None
+        self._unanswered = []
         self._complaint = ""
 
     def _now_ns(self) -> int:

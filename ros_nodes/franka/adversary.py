@@ -28,6 +28,7 @@ _SPOILS = (
     "ends",
     "huge",
     "columns",
+    "fold",
 )
 
 
@@ -63,7 +64,8 @@ class Adversary:
         self._swing = room * rng.uniform(0.0, 0.25) * rng.uniform(0.0, 1.0, len(room))
         self._pulse = rng.uniform(0.2, 2.5, len(room))
         self._latency_ms = int(rng.integers(0, 200))
-        self.start = self._plan(np.zeros(1))[0]
+        # The plan may lead beyond the joints' ends; an arm does not stand there.
+        self.start = np.clip(self._plan(np.zeros(1))[0], limits.position_min, limits.position_max)
 
     def attacks(self) -> Iterator[Attack]:
         """Without end."""

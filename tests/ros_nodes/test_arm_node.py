@@ -95,6 +95,17 @@ def test_nothing_is_published_before_the_arm_is_armed_and_a_pause_needs_arming_a
         robot.wait_for(lambda: state(robot).startswith("running"), "motion")
 
 
+def test_what_the_arm_says_of_itself_is_seen_before_any_chunk_comes(start_nodes: Start) -> None:
+    robot = start_nodes(arm_node()).robot
+
+    def mode() -> str:
+        robot.state_joints(time.time_ns())
+        reports = [report for report in robot.reports_of("arm_node") if report.name == "arm_node: arm"]
+        return next((item.value for item in reports[-1].values if item.key == "mode"), "") if reports else ""
+
+    robot.wait_for(lambda: mode() == "idle", "a reading of the arm")
+
+
 def test_a_stop_latches_and_recovery_makes_the_others_forget_before_the_arm_can_be_armed(start_nodes: Start) -> None:
     robot = start_nodes(arm_node()).robot
     forgotten: list[str] = []

@@ -16,7 +16,8 @@ ARM_YAML = Path(__file__).parents[3] / "config" / "arm.yaml"
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("seed", range(8))
+# 2808: its plan begins beyond a joint's end.
+@pytest.mark.parametrize("seed", [*range(8), 2808])
 def test_no_stream_of_chunks_drives_the_arm_out_of_its_limits_or_keeps_it_from_resting(seed: int) -> None:
     tally = Tally()
     attack_once(tally, seed, ARM_YAML, chunks=50)
