@@ -7,6 +7,7 @@ VENV ?= .venv
 TEST_JOBS ?= 2
 PYTEST_ARGS ?=
 BENCH_DIR ?= runs/bench
+BENCHES ?= tick graph context candidates adapters guard muon training backends gpu
 ROBOT ?=
 BUNDLE ?= bundles/$(or $(TASK),reach_cued)
 CAMERAS ?= config/cameras.yaml
@@ -48,11 +49,11 @@ check: setup-all ## check style (ruff) and types (mypy)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 
-bench: setup-all ## measure the graph's overhead, and a tick over the context's length beside naive PyTorch
+bench: setup-all ## run the benchmarks that need no training run, about an hour; some: make bench BENCHES='tick graph'
 	@mkdir -p $(BENCH_DIR)
-	@$(BIN)/python benchmarks/bench_graph.py --json $(BENCH_DIR)/graph.json
-	@$(BIN)/python benchmarks/bench_context.py --json $(BENCH_DIR)/context.json
-	@$(BIN)/python benchmarks/bench_tick.py --json $(BENCH_DIR)/tick.json
+	@for name in $(BENCHES); do echo "== $$name"; \
+		$(BIN)/python benchmarks/bench_$$name.py --json $(BENCH_DIR)/$$name.json || exit 1; done
+	@echo "results are in $(BENCH_DIR)"
 
 clean: ## remove the virtual environment, build folders and caches; runs/ and data/ stay
 	rm -rf '$(VENV)' .venv-franka-sim build install log dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,6 +29,7 @@ from bounds import MachineRates, measure_rates, sampling_bound_s
 from machine import describe_machine
 from naive_policy import naive_tick
 from node_memory import memory_beyond_bundle_mib
+from own_tick import any_observation, own_tick, shortened
 from policy_server.export.quantising import quantise_denoiser_of, quantise_encoder
 from policy_server.export.writing import write_bundle
 from policy_server.model.encoder import EncoderConfig
@@ -78,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, _lerobot(arguments) as lerobot:
         print("exporting the networks; this takes a few minutes", flush=True)
         policy, bundles = _bundles(Path(folder), cameras)
-        threads = arguments.threads or fastest_thread_count(_shortened(bundles[FLOAT32], 64))
+        threads = arguments.threads or fastest_thread_count(shortened(bundles[FLOAT32], 64))
         contestants = [*_ours(bundles, threads), *_naive(policy, arguments.threads or _cores()), *lerobot]
         rates = measure_rates(threads)
         times_ms = _interleaved(contestants, arguments.rounds)
@@ -127,7 +128,7 @@ def _rounded(bundle: Bundle, folder: Path) -> Bundle:
 def _ours(bundles: Mapping[str, Bundle], threads: int) -> Iterator[Contestant]:
     for name, bundle in bundles.items():
         for length in CONTEXTS if name in (FLOAT32, INT8) else (64,):
-            yield Contestant(name, length, _timed(_our_tick(bundle, length, threads)))
+            yield Contestant(name, length, _timed(own_tick(bundle, length, threads)))
 
 
 def _naive(policy: DiffusionPolicy, threads: int) -> Iterator[Contestant]:
@@ -164,42 +165,6 @@ def _lerobot(arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
         process.wait()
 
 
-def _our_tick(longest: Bundle, length: int, threads: int) -> Callable[[], None]:
-    """One tick of a policy whose history is full. The graphs take any length, so one export serves all."""
-    bundle = _shortened(longest, length)
-    spec = bundle.spec
-    memory = Memory(bundle, threads=threads, max_gap_ns=10 * spec.period_ns)
-    actor = Actor(bundle, threads=threads, replan_every_ticks=1)
-    observation = _observation(bundle)
-    count = 0
-
-    def tick() -> None:
-        nonlocal count
-        actor.answer(memory.observe(dataclasses.replace(observation, stamp_ns=count * spec.period_ns)))
-        count += 1
-
-    for _ in range(length):
-        memory.observe(dataclasses.replace(observation, stamp_ns=count * spec.period_ns))
-        count += 1
-    return tick
-
-
-def _shortened(longest: Bundle, length: int) -> Bundle:
-    spec = longest.spec
-    history = dataclasses.replace(spec.history, offsets_ticks=spec.history.offsets_ticks[-length:])
-    manifest = dataclasses.replace(longest.manifest, policy=dataclasses.replace(spec, history=history))
-    return dataclasses.replace(longest, manifest=manifest)
-
-
-def _observation(bundle: Bundle) -> Observation:
-    generator = np.random.default_rng(0)
-    images = {
-        camera.name: generator.integers(0, 256, (camera.source_height, camera.source_width, 3), dtype=np.uint8)
-        for camera in bundle.spec.cameras
-    }
-    return Observation(0, images, np.zeros(len(JOINTS), np.float32))
-
-
 # --- measuring ------------------------------------------------------------------------------------------------------------
 
 
@@ -216,9 +181,9 @@ def _interleaved(contestants: Sequence[Contestant], rounds: int) -> dict[str, di
 
 def _stages_ms(bundle: Bundle, length: int, threads: int, rounds: int = 20) -> dict[str, float]:
     """Median time of the parts of a tick: preprocessing and encoder, history, denoiser."""
-    memory = Memory(_shortened(bundle, length), threads=threads, max_gap_ns=10 * bundle.spec.period_ns)
-    actor = Actor(_shortened(bundle, length), threads=threads, replan_every_ticks=1)
-    observation = _observation(bundle)
+    memory = Memory(shortened(bundle, length), threads=threads, max_gap_ns=10 * bundle.spec.period_ns)
+    actor = Actor(shortened(bundle, length), threads=threads, replan_every_ticks=1)
+    observation = any_observation(bundle)
     rows: dict[str, list[float]] = {"encoder": [], "denoiser": [], "all else": []}
     for count in range(rounds + length):
         begun_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Give a bundle 8-bit weights: ``python -m policy_server.quantise bundles/press_count --dataset data/press_count --output runs/int8``.
+"""Give a bundle weights of 8 or 16 bits: ``python -m policy_server.quantise BUNDLE --dataset data/press_count --output runs/int8``.
 
 What that changes is measured on recorded episodes, printed, and written into the manifest.
 """
@@ -11,54 +11,68 @@ import sys
 from pathlib import Path
 
 from policy_server.export.chunk_change import ChunkChange, measure_change
+from policy_server.export.halving import halve_networks_of
 from policy_server.export.quantising import quantise_denoiser_of, quantise_encoder_of
 from policy_server.runtime.bundle import Bundle, load_bundle, write_manifest
 from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.manifest import Precision
 
 
 def main() -> int:
     arguments = _parse()
     bundle = load_bundle(arguments.bundle)
-    change = quantise(bundle, arguments.dataset, arguments.output)
+    change = quantise(bundle, arguments.dataset, arguments.output, arguments.precision)
     sizes_mb = [_size_mb(folder) for folder in (bundle.path, arguments.output)]
     print(
         f"chunks differ from float32 by {change.rms:.1e} (rms) and at most {change.largest:.1e} rad, m ({change.samples} contexts of "
         f"'{arguments.dataset}')"
     )
     print("what that means for success: python -m sim_bridge.evaluate, or python benchmarks/bench_bundles.py")
-    print(f"bundle with 8-bit weights ({sizes_mb[1]:.1f} MB, was {sizes_mb[0]:.1f}) is in {arguments.output}")
+    print(
+        f"bundle with {arguments.precision} weights ({sizes_mb[1]:.1f} MB, was {sizes_mb[0]:.1f}) is in {arguments.output}"
+    )
     return 0
 
 
-def quantise(bundle: Bundle, dataset: Path, folder: Path) -> ChunkChange:
-    """Write the bundle with 8-bit weights; the folder is put in place only when it is whole.
+def quantise(bundle: Bundle, dataset: Path, folder: Path, precision: Precision = "int8") -> ChunkChange:
+    """Write the bundle with weights of this precision; the folder is put in place only when it is whole.
 
     Raises:
-        ConfigurationError: the bundle is not one of float32.
+        ConfigurationError: the bundle is not one of float32, or not one for the hardware that this precision is for.
         DatasetError: the dataset cannot be read.
     """
     if bundle.manifest.precision != "float32":
         raise ConfigurationError(
             f"bundle '{bundle.path}' has {bundle.manifest.precision} weights already: quantise the float32 one that it came from"
         )
+    wanted = "gpu" if precision == "float16" else "cpu"
+    if bundle.manifest.target != wanted:
+        raise ConfigurationError(
+            f"bundle '{bundle.path}' is for a {bundle.manifest.target}, where {precision} does not pay: "
+            f"export it with --target {wanted}, or choose another --precision"
+        )
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    quantise_denoiser_of(bundle, partial)
-    if bundle.spec.cameras:
-        quantise_encoder_of(bundle, partial, dataset)
-    _write_manifest(partial, bundle, {})
+    if precision == "float16":
+        halve_networks_of(bundle, partial)
+    else:
+        quantise_denoiser_of(bundle, partial)
+        if bundle.spec.cameras:
+            quantise_encoder_of(bundle, partial, dataset)
+    _write_manifest(partial, bundle, precision, {})
     change = measure_change(bundle, load_bundle(partial), dataset)
-    _write_manifest(partial, bundle, {"from": bundle.hash, **dataclasses.asdict(change)})
+    _write_manifest(partial, bundle, precision, {"from": bundle.hash, **dataclasses.asdict(change)})
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return change
 
 
-def _write_manifest(folder: Path, source: Bundle, change: dict[str, object]) -> None:
+def _write_manifest(folder: Path, source: Bundle, precision: Precision, change: dict[str, object]) -> None:
     manifest = source.manifest
-    write_manifest(folder, manifest.policy, {**manifest.training, "int8": change}, manifest.adaptable, "int8")
+    training = {**manifest.training, precision: change}
+    write_manifest(folder, manifest.policy, training, manifest.adaptable, precision, manifest.target)
 
 
 def _size_mb(folder: Path) -> float:
@@ -68,12 +82,19 @@ def _size_mb(folder: Path) -> float:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m policy_server.quantise",
-        description="Write a bundle anew with 8-bit weights, which a CPU samples with in less than half of the time.",
+        description="Write a bundle anew with 8-bit weights, which a CPU samples with in less than half of the time, or with 16-bit ones, "
+        "for a GPU.",
         epilog="example: python -m policy_server.quantise bundles/press_count --dataset data/press_count --output runs/bundles/int8",
     )
     parser.add_argument("bundle", type=Path, help="folder of a float32 bundle")
     parser.add_argument(
         "--dataset", type=Path, required=True, help="recorded episodes of its task, to calibrate on and to compare over"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "float16"),
+        default="int8",
+        help="int8 for a CPU, float16 for a GPU (default int8)",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the bundle to write")
     return parser.parse_args()

@@ -29,7 +29,7 @@ from ros_nodes.worker import Worker
 NAME = "history_node"
 PARAMETERS = (
     *SWAP_PARAMETERS,
-    ParameterSpec("provider", "cpu", "where the encoder runs: cpu or cuda"),
+    ParameterSpec("provider", "cpu", "where the encoder runs: cpu, cuda or tensorrt"),
     ParameterSpec("threads", 1, "threads of the encoder", minimum=1, maximum=64),
     ParameterSpec(
         "camera_skew_s", 0.02, "largest distance in time of another camera's frame from the first one's", minimum=0.0

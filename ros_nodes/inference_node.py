@@ -30,7 +30,7 @@ from ros_nodes.worker import Worker
 NAME = "inference_node"
 PARAMETERS = (
     *SWAP_PARAMETERS,
-    ParameterSpec("provider", "cpu", "where the denoiser runs: cpu or cuda"),
+    ParameterSpec("provider", "cpu", "where the denoiser runs: cpu, cuda or tensorrt"),
     ParameterSpec("threads", 1, "threads of the denoiser", minimum=1, maximum=64),
     ParameterSpec("noise_seed", 0, "seed of the sampler's noise", minimum=0),
     ParameterSpec("replan_every_ticks", 0, "ticks between two fresh chunks; 0 takes the bundle's", minimum=0),

@@ -99,7 +99,7 @@ def _parse() -> argparse.Namespace:
         "--clock", choices=("real", "lockstep"), default="real", help="real time, or step by step (default real)"
     )
     parser.add_argument(
-        "--provider", choices=("cpu", "cuda"), default="cpu", help="where the networks run (default cpu)"
+        "--provider", choices=("cpu", "cuda", "tensorrt"), default="cpu", help="where the networks run (default cpu)"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads per network (default 1)")
     parser.add_argument(

@@ -24,10 +24,11 @@ def main() -> int:
     policy = DiffusionPolicy(spec, checkpoint.config.model)
     policy.load_state_dict(checkpoint.average)
     training = {"steps": checkpoint.step, "config": configuration.to_plain(checkpoint.config)}
-    parity = write_bundle(policy, spec, arguments.output, training, adaptable=not arguments.without_adapters)
+    adaptable = arguments.target == "cpu" and not arguments.without_adapters
+    parity = write_bundle(policy, spec, arguments.output, training, adaptable=adaptable, target=arguments.target)
     size_mb = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
     embedding = f"embedding {parity.embedding:.1e}, " if spec.cameras else ""
-    adapted = "" if arguments.without_adapters else f", chunk with an adapter {parity.adapted_chunk:.1e}"
+    adapted = f", chunk with an adapter {parity.adapted_chunk:.1e}" if adaptable else ""
     print(
         f"parity with torch: {embedding}chunk {parity.chunk:.1e}{adapted}, continuing a plan {parity.continued_chunk:.1e}"
     )
@@ -87,6 +88,12 @@ def _parse() -> argparse.Namespace:
         "--without-adapters",
         action="store_true",
         help="a denoiser that takes no adapters at run time: loads a little faster and answers the same",
+    )
+    parser.add_argument(
+        "--target",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="gpu: the sampling steps one after the other, for a CUDA graph, without adapters (default cpu; either runs on both)",
     )
     return parser.parse_args()
 

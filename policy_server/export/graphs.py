@@ -18,7 +18,7 @@ from policy_server.export.holding import FREE, KEPT
 from policy_server.export.joining import join
 from policy_server.model.diffusion import hold
 from policy_server.model.policy import DiffusionPolicy
-from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.manifest import PolicySpec, Target
 
 OPSET = 20  # from 21 on, GroupNormalization is expanded into small operators on the CPU
 
@@ -99,7 +99,12 @@ def export_encoder(policy: DiffusionPolicy, sizes: Sequence[tuple[int, int]]) ->
 
 
 def export_denoiser(
-    policy: DiffusionPolicy, spec: PolicySpec, *, adaptable: bool = True, inpaintable: bool = True
+    policy: DiffusionPolicy,
+    spec: PolicySpec,
+    *,
+    adaptable: bool = True,
+    inpaintable: bool = True,
+    target: Target = "cpu",
 ) -> DenoiserGraph:
     """Denoiser graph: projection of the context and of the steps, an ONNX Loop over the denoising steps, scaling.
 
@@ -107,8 +112,9 @@ def export_denoiser(
     reads any number of observations, else it is the spec's. ``adaptable``: every linear layer and Conv1d takes an adapter, see
     ``runtime/adapter_inputs.py``. ``inpaintable``: a standing plan can be held while a chunk is sampled, and sampling can start from
     it, see ``runtime/inpainting.py``. Without a plan the graph answers bit for bit what one without these inputs answers, without
-    adapter to rounding.
+    adapter to rounding. ``target``: a graph for ``gpu`` has no loop, convolutions as they are, and takes no adapters.
     """
+    adaptable = adaptable and target == "cpu"
     context = torch.zeros(1, 5 if policy.denoiser.any_length else spec.history.length, spec.row_width)
     length = {1: torch.export.Dim("length", min=2)} if policy.denoiser.any_length else None
     noise = torch.zeros(3, spec.action.horizon, len(spec.action.joints))
@@ -142,7 +148,8 @@ def export_denoiser(
             ["next"],
             ({0: torch.export.Dim("candidates")}, None, tuple({} for _ in read)),
         )
-    convolutions_as_products(step.graph)
+    if target == "cpu":
+        convolutions_as_products(step.graph)
     shapes = weight_shapes(policy, list(dict.fromkeys([*in_projection, *in_step])))
     model = join(
         project,
@@ -154,6 +161,7 @@ def export_denoiser(
         middle=policy.scaling.action_middle.numpy(),
         adaptable=shapes,
         inpaintable=inpaintable,
+        unrolled=target == "gpu",
     )
     return DenoiserGraph(model, shapes)
 

@@ -5,6 +5,8 @@ base policy then costs what it costs in a graph without adapters. The projection
 stand one after the other, and one of them has no iterations: within an If, or with weights two graphs further out, ONNX Runtime no longer
 fuses and packs their operators (docs/adr/0014-adapters-in-a-second-loop.md).
 
+A graph for a GPU has the steps one after the other instead of a loop, which a CUDA graph cannot capture, and takes no adapters.
+
 A graph that continues a standing plan has the nodes of ``holding.py`` between the projection and the loop.
 """
 
@@ -55,15 +57,15 @@ def join(
     middle: NDArray[np.float32],
     adaptable: Mapping[str, tuple[int, ...]],
     inpaintable: bool,
+    unrolled: bool = False,
 ) -> onnx.ModelProto:
     """The denoiser graph. ``project``: context → anchor, memory; ``step``: noisy, index, memory → next. ``sampling_alphas``, float32
     (steps,): of the steps that are walked. ``adaptable`` names the layers with whose changes both were traced, path → shape of the weight.
-    ``inpaintable``: the step was traced with what is held. Both are changed."""
+    ``inpaintable``: the step was traced with what is held. ``unrolled``: without a loop; nothing is adaptable then. Both are changed."""
     changes = set(names_of(list(adaptable)))
     shared = {item.name for item in project.graph.output} | changes | ({KEPT, FREE} if inpaintable else set())
     _prefix_names(project.graph, "project/", keep={"context"} | shared)
     _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | shared)
-    sampler = _adaptable_sampler if adaptable else _plain_sampler
     walk = _Walk("noise", "steps", chunk_shape)
     held_inputs: list[onnx.ValueInfoProto] = []
     constants: dict[str, NDArray[np.generic]] = {
@@ -78,10 +80,21 @@ def join(
         chunk = tuple(int(size) for size in chunk_shape[1:])
         held_inputs = holding_inputs(chunk)
         constants |= holding_constants(sampling_alphas) | holding_defaults(chunk)
+    if unrolled:
+        constants |= {_index(number): np.array([number]) for number in range(len(sampling_alphas))}
+        sampler = [
+            *project.graph.node,
+            *_preparation(walk),
+            *_steps_in_a_row(step.graph, walk, len(sampling_alphas)),
+        ]
+    elif adaptable:
+        sampler = _adaptable_sampler(project.graph, step.graph, walk)
+    else:
+        sampler = _plain_sampler(project.graph, step.graph, walk)
     defaults = {name: np.zeros(shape, np.float32) for name, shape in graph_inputs(adaptable, DEFAULT_RANK).items()}
     graph = helper.make_graph(
         [
-            *sampler(project.graph, step.graph, walk),
+            *sampler,
             helper.make_node("Mul", ["scaled", "half_range"], ["ranged"]),
             helper.make_node("Add", ["ranged", "middle"], ["from_anchor"]),
             helper.make_node("Add", ["from_anchor", "anchor"], ["actions"]),
@@ -130,6 +143,32 @@ def _adaptable_sampler(project: onnx.GraphProto, step: onnx.GraphProto, walk: _W
         _loop("base_steps", walk.start, "base_scaled", _tagged(base_step, "base_", keep={"next"}), walk),
         _loop("adapted_steps", "base_scaled", "scaled", _tagged(step, "adapted_", keep={"next"}), walk),
     ]
+
+
+def _steps_in_a_row(step: onnx.GraphProto, walk: _Walk, count: int) -> list[onnx.NodeProto]:
+    """All sampling steps. Those before the first step are computed too, and then not taken: a captured graph does the same every time."""
+    nodes = []
+    noisy = walk.start
+    for number in range(count):
+        tag, result = f"{number}_", "scaled" if number == count - 1 else f"{number}_result"
+        copy = _tagged(step, tag, keep=set())
+        given = {"noisy": noisy, "index": _index(number)}
+        for node in copy.node:
+            node.input[:] = [given.get(name, name) for name in node.input]
+        nodes += copy.node
+        if walk.first_step:
+            nodes += [
+                helper.make_node("Greater", [walk.first_step, _index(number)], [f"{tag}is_left_out"]),
+                helper.make_node("Where", [f"{tag}is_left_out", noisy, f"{tag}next"], [result]),
+            ]
+        else:
+            nodes.append(helper.make_node("Identity", [f"{tag}next"], [result]))
+        noisy = result
+    return nodes
+
+
+def _index(number: int) -> str:
+    return f"index_{number}"
 
 
 def _preparation(walk: _Walk) -> list[onnx.NodeProto]:

@@ -12,16 +12,23 @@ from policy_server.export.graphs import export_denoiser, export_encoder
 from policy_server.export.parity import Parity, check_parity, measure_parity
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.bundle import DENOISER_FILE, ENCODER_FILE, load_bundle, write_manifest
-from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.manifest import PolicySpec, Target
 from policy_server.runtime.verification import check_candidates
 
 
 def write_bundle(
-    policy: DiffusionPolicy, spec: PolicySpec, folder: Path, training: dict[str, Any], *, adaptable: bool = True
+    policy: DiffusionPolicy,
+    spec: PolicySpec,
+    folder: Path,
+    training: dict[str, Any],
+    *,
+    adaptable: bool = True,
+    target: Target = "cpu",
 ) -> Parity:
     """Export the graphs (no encoder for a policy without cameras) and the manifest, check parity, and only then put the folder in place.
 
-    ``adaptable``: the denoiser takes adapters at run time; without one it answers and costs the same either way.
+    ``adaptable``: the denoiser takes adapters at run time; without one it answers and costs the same either way. ``target``: where it is
+    to run; see ``export_denoiser``.
 
     Raises:
         ParityError: the exported graphs do not answer what torch answers; nothing is left in ``folder``.
@@ -36,9 +43,9 @@ def write_bundle(
     if spec.cameras:
         sizes = [(camera.height, camera.width) for camera in spec.cameras]
         onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
-    denoiser = export_denoiser(policy, spec, adaptable=adaptable)
+    denoiser = export_denoiser(policy, spec, adaptable=adaptable, target=target)
     onnx.save(denoiser.model, partial / DENOISER_FILE)
-    write_manifest(partial, spec, training, denoiser.adaptable)
+    write_manifest(partial, spec, training, denoiser.adaptable, target=target)
     parity = measure_parity(policy, load_bundle(partial))
     check_parity(parity)
     shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ import yaml
 
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import BundleError, ConfigurationError
-from policy_server.runtime.manifest import SCHEMA_VERSION, Manifest, PolicySpec, Precision
+from policy_server.runtime.manifest import SCHEMA_VERSION, Manifest, PolicySpec, Precision, Target
 
 MANIFEST_FILE = "manifest.yaml"
 ENCODER_FILE = "encoder.onnx"
@@ -76,13 +76,14 @@ def write_manifest(
     training: dict[str, Any],
     adaptable: Mapping[str, tuple[int, ...]] | None = None,
     precision: Precision = "float32",
+    target: Target = "cpu",
 ) -> Manifest:
     """Write ``manifest.yaml`` beside the ONNX files already in ``folder``; hashes are computed here.
 
-    ``adaptable``: layers that take an adapter, and ``precision``: see ``Manifest``.
+    ``adaptable``: layers that take an adapter, ``precision``, ``target``: see ``Manifest``.
     """
     files = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST_FILE}
-    manifest = Manifest(SCHEMA_VERSION, policy, files, training, dict(adaptable or {}), precision)
+    manifest = Manifest(SCHEMA_VERSION, policy, files, training, dict(adaptable or {}), precision, target)
     manifest = dataclasses.replace(manifest, hash=_hash_of(manifest))
     text = yaml.safe_dump(_to_plain(manifest), sort_keys=False, default_flow_style=None, width=120)
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
@@ -132,10 +133,12 @@ def _hash_of(manifest: Manifest) -> str:
 
 
 def _to_plain(manifest: Manifest) -> dict[str, Any]:
-    """As YAML can hold it. Bundles from before there were adapters and precisions name neither, and keep their hash."""
+    """As YAML can hold it. Bundles from before there were adapters, precisions and targets name none, and keep their hash."""
     plain: dict[str, Any] = configuration.to_plain(manifest)
     if not manifest.adaptable:
         del plain["adaptable"]
     if manifest.precision == "float32":
         del plain["precision"]
+    if manifest.target == "cpu":
+        del plain["target"]
     return plain

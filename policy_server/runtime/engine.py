@@ -1,4 +1,7 @@
-"""ONNX Runtime sessions: one encoder pass per frame, one sampler call per chunk."""
+"""The networks of a bundle at work: one encoder pass per frame, one sampler call per chunk.
+
+A bundle that was exported for a GPU runs on buffers that stay where they are, captured as CUDA graphs where there is a GPU.
+"""
 
 import tempfile
 import threading
@@ -13,8 +16,9 @@ from numpy.typing import NDArray
 
 from policy_server.runtime.adapter import Adapter, AdapterError
 from policy_server.runtime.adapter_inputs import ANY_RANK, adapter_inputs, check_adapter, graph_inputs
+from policy_server.runtime.bound_session import BoundSession
 from policy_server.runtime.bundle import Bundle
-from policy_server.runtime.errors import BundleError, ProviderError
+from policy_server.runtime.errors import BundleError
 from policy_server.runtime.inpainting import (
     INPAINTING_INPUTS,
     Inpainting,
@@ -24,46 +28,7 @@ from policy_server.runtime.inpainting import (
     inpainting_shapes,
 )
 from policy_server.runtime.preprocessing import preprocess
-
-_ERRORS_ALONE = 3
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-
-def open_session(path: Path, provider: str, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on exactly the provider that was asked for.
-
-    Args:
-        provider: ``cpu`` or ``cuda``.
-        threads: intra-op threads; results are reproducible bit for bit at a fixed number.
-
-    Raises:
-        ProviderError: the provider is unknown, not installed, or ONNX Runtime fell back to another one.
-        BundleError: the file is not a model that ONNX Runtime can load.
-    """
-    if provider not in _PROVIDERS:
-        raise ProviderError(f"unknown provider '{provider}': use one of {', '.join(_PROVIDERS)}")
-    wanted = _PROVIDERS[provider]
-    if wanted not in ort.get_available_providers():
-        raise ProviderError(
-            f"provider '{provider}' is not in this onnxruntime: install onnxruntime-gpu, or ask for 'cpu'"
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would take the second core from the nodes beside this one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = _ERRORS_ALONE  # else it warns of every input that has a default
-    try:
-        session = ort.InferenceSession(str(path), options, providers=[wanted])
-    except Exception as error:  # onnxruntime raises many unrelated classes
-        raise BundleError(
-            f"'{path}' does not load in ONNX Runtime: {str(error).splitlines()[0]}: export the bundle again"
-        ) from None
-    if session.get_providers()[0] != wanted:
-        raise ProviderError(
-            f"asked for '{provider}', ONNX Runtime fell back to {session.get_providers()[0]}: check driver and CUDA"
-        )
-    return session
+from policy_server.runtime.session import open_session
 
 
 class Encoder:
@@ -71,13 +36,18 @@ class Encoder:
 
     def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1) -> None:
         self._cameras = bundle.spec.cameras
-        self._session = open_session(bundle.encoder_path, provider, threads)
+        bound = bundle.manifest.target == "gpu"
+        self._session = open_session(bundle.encoder_path, provider, threads, captured=bound)
         self._check_shapes(bundle)
+        self._embedding_shape = (1, bundle.spec.history.embedding_dim)
+        self._bound = BoundSession(self._session, provider) if bound else None
         self.encode({c.name: np.zeros((c.source_height, c.source_width, 3), np.uint8) for c in self._cameras})
 
     def encode(self, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Camera name → uint8 (source_height, source_width, 3) RGB; returns the embedding, float32 (E,)."""
         inputs = {camera.name: preprocess(images[camera.name], camera)[None] for camera in self._cameras}
+        if self._bound is not None:
+            return self._bound.run(inputs, self._embedding_shape)[0]
         return self._session.run(["embedding"], inputs)[0][0]
 
     def _check_shapes(self, bundle: Bundle) -> None:
@@ -113,13 +83,15 @@ class Denoiser:
     def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1, candidates: int = 1) -> None:
         spec = bundle.spec
         self._bundle = bundle
-        self._session = open_session(bundle.denoiser_path, provider, threads)
+        bound = bundle.manifest.target == "gpu"
+        self._session = open_session(bundle.denoiser_path, provider, threads, captured=bound)
         self.chunk_shape = (spec.action.horizon, len(spec.action.joints))
         self._check_shapes(bundle)
         self.inpaintable = self._check_defaults(bundle)
         batch = {item.name: item.shape[0] for item in self._session.get_inputs()}
         # A graph that has one batch axis for both wants a copy of the context for each candidate.
         self._context_is_shared = batch["context"] != batch["noise"]
+        self._bound = BoundSession(self._session, provider) if bound else None
         self._warm_counts = sorted({1, candidates})
         self._changing = threading.Lock()
         self._loaded: dict[str, LoadedAdapter] = {}
@@ -222,8 +194,18 @@ class Denoiser:
         rows = context[None]
         if not self._context_is_shared:
             rows = np.broadcast_to(rows, (len(noise), *context.shape))
+        if self._bound is not None:  # such a bundle takes no adapters
+            inputs = {"context": rows, "noise": noise, **(plan or self._no_plan())}
+            return self._bound.run(inputs, noise.shape)
         options = loaded.options if loaded else None
         return self._session.run(["actions"], {"context": rows, "noise": noise, **plan}, options)[0]
+
+    def _no_plan(self) -> dict[str, NDArray[np.generic]]:
+        """The inputs for a standing plan when there is none, where the graph has them: a captured graph reads them in any case."""
+        if not self.inpaintable:
+            return {}
+        held = np.zeros(self.chunk_shape, np.float32)
+        return {**inpainting_inputs(Inpainting(held, held[:, 0]))}
 
     def _warm_up(self, loaded: LoadedAdapter | None) -> None:
         spec = self._bundle.spec

@@ -7,7 +7,8 @@ from policy_server.runtime.clock import NS_PER_S
 
 SCHEMA_VERSION = 2
 
-Precision = Literal["float32", "int8"]
+Target = Literal["cpu", "gpu"]
+Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Manifest:
 
     ``adaptable``: the layers of the denoiser that take an adapter at run time, path of the module in the policy → shape of its
     weight, (out, in) or (out, in, kernel); empty where the graph takes none. ``precision``: of the networks' weights; what rounding them
-    changed stands in ``training``.
+    changed stands in ``training``. ``target``: where it is meant to run. A denoiser for a ``gpu`` has its
+    sampling steps one after the other, not in a loop.
     """
 
     schema: int
@@ -123,4 +125,5 @@ class Manifest:
     training: dict[str, Any] = field(default_factory=dict)
     adaptable: dict[str, tuple[int, ...]] = field(default_factory=dict)
     precision: Precision = "float32"
+    target: Target = "cpu"
     hash: str = ""

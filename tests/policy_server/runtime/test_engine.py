@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from policy_server.runtime.bundle import load_bundle, write_manifest
-from policy_server.runtime.engine import Denoiser, Encoder, open_session
+from policy_server.runtime.engine import Denoiser, Encoder
 from policy_server.runtime.errors import BundleError, ObservationError, ProviderError
+from policy_server.runtime.session import open_session
 from tests.synthetic_bundle import write_synthetic_bundle
 
 

@@ -1,0 +1,71 @@
+"""ONNX Runtime sessions on exactly the hardware that was asked for."""
+
+import os
+from pathlib import Path
+
+import onnxruntime as ort
+
+from policy_server.runtime.errors import BundleError, ProviderError
+
+_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "tensorrt": _TENSORRT}
+_ERRORS_ALONE = 3
+
+
+def open_session(path: Path, provider: str, threads: int, *, captured: bool = False) -> ort.InferenceSession:
+    """An ONNX Runtime session on exactly the provider that was asked for.
+
+    Args:
+        provider: ``cpu``, ``cuda`` or ``tensorrt``.
+        threads: intra-op threads of a CPU; results are reproducible bit for bit at a fixed number.
+        captured: on a GPU, record the kernels of the first run as a CUDA graph and start them together from then on. The session must
+            then be run on buffers that stay where they are (``bound_session.py``), and its graph must not hold a loop or a branch.
+
+    Raises:
+        ProviderError: the provider is unknown, not installed, or ONNX Runtime fell back to another one.
+        BundleError: the file is not a model that ONNX Runtime can load.
+    """
+    if provider not in _PROVIDERS:
+        raise ProviderError(f"unknown provider '{provider}': use one of {', '.join(_PROVIDERS)}")
+    wanted = _PROVIDERS[provider]
+    if wanted not in ort.get_available_providers():
+        raise ProviderError(
+            f"provider '{provider}' is not in this onnxruntime: install onnxruntime-gpu, or ask for 'cpu'"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the second core from the nodes beside this one.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _ERRORS_ALONE  # else it warns of every input that has a default
+    try:
+        session = ort.InferenceSession(str(path), options, providers=_with_options(wanted, captured))
+    except Exception as error:  # onnxruntime raises many unrelated classes
+        raise BundleError(
+            f"'{path}' does not load in ONNX Runtime: {str(error).splitlines()[0]}: export the bundle again"
+        ) from None
+    if session.get_providers()[0] != wanted:
+        raise ProviderError(
+            f"asked for '{provider}', ONNX Runtime fell back to {session.get_providers()[0]}: check driver and CUDA"
+        )
+    return session
+
+
+def _with_options(wanted: str, captured: bool) -> list[tuple[str, dict[str, str]]]:
+    """The provider and those that may take what it cannot, with their options."""
+    capture = "1" if captured else "0"
+    # Products in full float32, as everywhere else.
+    cuda = (_CUDA, {"enable_cuda_graph": capture, "use_tf32": "0"})
+    if wanted == _CPU:
+        return [(_CPU, {})]
+    if wanted == _CUDA:
+        return [cuda]
+    # Building an engine takes minutes; the next start finds it.
+    built = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "long_context_policy" / "tensorrt"
+    built.mkdir(parents=True, exist_ok=True)
+    tensorrt = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(built),
+        "trt_cuda_graph_enable": capture,
+    }
+    return [(_TENSORRT, tensorrt), (_CUDA, {"use_tf32": "0"})]
