@@ -39,11 +39,10 @@ from policy_server.runtime.actor import Actor
 from policy_server.runtime.bundle import ENCODER_FILE, Bundle, load_bundle, write_manifest
 from policy_server.runtime.command import run_command
 from policy_server.runtime.memory import Memory
-from policy_server.runtime.observation import Observation
 from policy_server.runtime.recording import CameraShape
 from policy_server.runtime.thread_count import fastest_thread_count
 from policy_server.training.configuration import ContextConfig
-from random_bundle import JOINTS, random_policy
+from random_bundle import random_policy
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -237,7 +237,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2); results do not depend on it")
     parser.add_argument("--graph", action="store_true", help="through the ROS 2 nodes instead of in one process")
     parser.add_argument(
-        "--provider", default="cpu", choices=("cpu", "cuda"), help="where the networks run (default cpu)"
+        "--provider", default="cpu", choices=("cpu", "cuda", "tensorrt"), help="where the networks run (default cpu)"
     )
     parser.add_argument(
         "--replan-every-ticks", type=int, help="ticks between two samples (default: as the bundle says)"
