@@ -28,6 +28,7 @@ from policy_server.runtime.actor import schedule_of
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.command import run_command
 from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.whole_file import write_whole
 from sim_bridge.asynchronous import EXECUTIONS, AsynchronousConfig, Execution
 from sim_bridge.episode import EngineConfig, EpisodeResult
 from sim_bridge.evaluate import EvaluateConfig, evaluate
@@ -197,10 +198,7 @@ def _write(file: Path, settings: dict[str, Any], rows: dict[str, dict[str, Any]]
         "machine": describe_machine(),
         "cells": [{"name": name, **row} for name, row in rows.items()],
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, json.dumps(content, indent=1) + "\n")
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:

@@ -3,9 +3,7 @@
 import argparse
 import dataclasses
 import json
-import os
 import sys
-from pathlib import Path
 
 from safetensors.torch import save
 from tqdm import tqdm
@@ -27,6 +25,7 @@ from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.command import EXIT_INTERRUPTED, run_command, stoppable
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.runtime.recording import read_dataset_info
+from policy_server.runtime.whole_file import write_whole
 from policy_server.train import load_shown, say, train
 from policy_server.training.checkpoint import choose_checkpoint
 from policy_server.training.configuration import EncoderTraining, TrainingConfig, policy_spec
@@ -94,7 +93,7 @@ def _write_embeddings(
     stopped = False
     if world.is_first:
         weights.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(weights, save({name: value.contiguous() for name, value in base.encoder.state_dict().items()}))
+        write_whole(weights, save({name: value.contiguous() for name, value in base.encoder.state_dict().items()}))
         episodes = load_shown(training, spec, World())
         file = embedding_file(training.dataset, spec, training.model.encoder, weights, episodes)
         encoder = base.encoder.to(world.device)
@@ -136,13 +135,7 @@ def _write_facts(config: FinetuneConfig, training: TrainingConfig, trained: int,
         "parameters": total,
         "trained_fraction": trained / total,
     }
-    _write_whole(config.output / FACTS_FILE, (json.dumps(facts, indent=1) + "\n").encode())
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f"{file.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, file)
+    write_whole(config.output / FACTS_FILE, json.dumps(facts, indent=1) + "\n")
 
 
 def _parse() -> argparse.Namespace:

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import os
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from policy_server.runtime.configuration import build
+from policy_server.runtime.whole_file import write_whole
 from policy_server.training.loss_log import LOSS_FILE
 
 MEASUREMENT_FILE = "measurement.json"
@@ -72,9 +72,7 @@ def read_loss_curve(folder: Path) -> LossCurve:
 
 
 def write_measurement(folder: Path, measurement: Measurement) -> None:
-    partial = folder / f"{MEASUREMENT_FILE}.tmp"
-    partial.write_text(json.dumps(asdict(measurement), indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / MEASUREMENT_FILE)
+    write_whole(folder / MEASUREMENT_FILE, json.dumps(asdict(measurement), indent=1) + "\n")
 
 
 def read_measurement(folder: Path) -> Measurement:

@@ -1,7 +1,6 @@
 """What an optimizer step alone takes: all contestants of a policy in turns, on the networks and gradients of their trained runs."""
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from policy_server.comparison.run import stepping_in_place
 from policy_server.comparison.runs import Run
 from policy_server.runtime.recording import read_dataset_info
+from policy_server.runtime.whole_file import write_whole
 from policy_server.sweep.jobs import fingerprint
 from policy_server.training.configuration import policy_spec
 from policy_server.training.episodes import load_episodes
@@ -27,9 +27,7 @@ def step_times_s(runs: Sequence[Run], rounds: int, output: Path) -> dict[str, fl
     known: dict[str, dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if key not in known:
         known[key] = _measure(runs, rounds)
-        partial = file.with_name(f"{file.name}.tmp")
-        partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, file)
+        write_whole(file, json.dumps(known, indent=1) + "\n")
     return known[key]
 
 

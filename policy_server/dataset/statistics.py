@@ -1,7 +1,6 @@
 """Statistics of an episode's columns: mergeable, and cached beside the dataset with the checksums they belong to."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError, DatasetError
 from policy_server.runtime.recording import EpisodeInfo, check_episode, read_episode_info
+from policy_server.runtime.whole_file import write_whole
 
 STATISTICS_FILE = "statistics.json"
 STATISTICS_SCHEMA = 1
@@ -128,11 +128,8 @@ def _write_cache(dataset: Path, episodes: dict[str, EpisodeStatistics]) -> None:
 
 def write_json(file: Path, values: object, *, indent: int | None = 1) -> None:
     """Write whole or not at all. Raises DatasetError when the folder cannot be written."""
-    temporary = file.with_name(f"{file.name}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
-        os.replace(temporary, file)
+        write_whole(file, json.dumps(values, indent=indent) + "\n")
     except OSError as error:
         raise DatasetError(f"cannot write '{file}' ({error}): make its folder writable") from None
 

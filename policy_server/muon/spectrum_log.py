@@ -1,7 +1,6 @@
 """The log of spectra: one parquet file per measurement, whole or not there, so that a killed run loses nothing that was written."""
 
 import math
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from policy_server.muon.errors import SpectrumError
 from policy_server.muon.layers import Layer
 from policy_server.muon.recipe import LayerSpectrum
 from policy_server.muon.spectrum import QUANTILES, part_spectra, quantile, schatten4
+from policy_server.runtime.whole_file import whole_file
 
 QUANTILE_COLUMNS = tuple(f"q{round(100 * q)}" for q in QUANTILES)
 SCHEMA = pa.schema(
@@ -152,9 +152,8 @@ def _row(values: dict[str, object]) -> SpectrumRow:
 
 
 def _write(rows: list[dict[str, object]], file: Path) -> None:
-    temporary = file.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
-    os.replace(temporary, file)
+    with whole_file(file) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
 
 
 def _files(folder: Path) -> list[Path]:

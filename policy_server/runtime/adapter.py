@@ -5,7 +5,6 @@ manifest, rank, alpha, and what it was trained on. Training writes it, the robot
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import write_whole
 
 ADAPTER_SCHEMA = 1
 ADAPTER_SUFFIX = ".safetensors"
@@ -91,10 +91,7 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
         "alpha": repr(float(adapter.alpha)),
         "training": json.dumps(adapter.training, sort_keys=True),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(save(tensors, metadata))  # safetensors' own file would be its writer's alone
-    os.replace(temporary, path)
+    write_whole(path, save(tensors, metadata))  # safetensors' own file would be its writer's alone
 
 
 def read_adapter(path: str | Path) -> Adapter:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from policy_server.runtime import configuration
 from policy_server.runtime.bundle import sha256_of
 from policy_server.runtime.errors import ConfigurationError, DatasetError
+from policy_server.runtime.whole_file import write_whole
 
 DATASET_SCHEMA = 2
 DATASET_FILE = "dataset.yaml"
@@ -240,6 +241,4 @@ def _is_partial(folder: Path) -> bool:
 
 
 def _write_yaml(file: Path, values: Any) -> None:
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    os.replace(temporary, file)
+    write_whole(file, yaml.safe_dump(values, sort_keys=False))

@@ -3,12 +3,12 @@
 import csv
 import hashlib
 import json
-import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from policy_server.runtime.whole_file import write_whole
 from policy_server.training.loss_log import LOSS_FILE
 
 DONE_FILE = "done.json"
@@ -63,11 +63,8 @@ def fingerprint(settings: Any) -> str:
 
 def mark_done(job: Job, elapsed_s: float) -> None:
     """Note that the command ended well; ``elapsed_s`` is of this last start of it."""
-    partial = job.folder / f"{DONE_FILE}.tmp"
-    partial.write_text(
-        json.dumps({"fingerprint": job.fingerprint, "elapsed_s": round(elapsed_s, 1)}) + "\n", encoding="utf-8"
-    )
-    os.replace(partial, job.folder / DONE_FILE)
+    facts = {"fingerprint": job.fingerprint, "elapsed_s": round(elapsed_s, 1)}
+    write_whole(job.folder / DONE_FILE, json.dumps(facts) + "\n")
 
 
 def _loss_rows(folder: Path) -> list[dict[str, str]]:

@@ -1,7 +1,6 @@
 """A part of a Markdown page that a command writes; what others wrote around it stays."""
 
 import csv
-import os
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import write_whole
 
 
 class NothingDoneError(PolicyError):
@@ -23,10 +23,7 @@ def write_section(file: Path, name: str, title: str, lines: Iterable[str]) -> No
     section = "\n".join([begin, "", *lines, end])
     before, found, rest = page.partition(begin)
     page = f"{before}{section}{rest.partition(end)[2]}" if found else f"{page.rstrip()}\n\n{section}\n"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, file)
+    write_whole(file, page)
 
 
 def paragraph(*sentences: str) -> Iterator[str]:

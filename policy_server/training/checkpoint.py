@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, loaded without unpickling."""
 
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.whole_file import whole_file
 from policy_server.training.configuration import TrainingConfig
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -42,13 +42,11 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, file: str = CHECKPOINT_FILE) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{file}.tmp"
     content = dict(vars(checkpoint))
     content["config"] = configuration.to_plain(checkpoint.config)
     content["spec"] = configuration.to_plain(checkpoint.spec)
-    torch.save(content, temporary)
-    os.replace(temporary, folder / file)
+    with whole_file(folder / file) as temporary:
+        torch.save(content, temporary)
 
 
 def load_checkpoint(folder: Path, file: str = CHECKPOINT_FILE) -> Checkpoint | None:

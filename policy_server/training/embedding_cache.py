@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from policy_server.model.encoder import ObservationEncoder
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import write_whole
 from policy_server.training.episodes import Episodes
 from policy_server.training.frames import locked
 from policy_server.training.prefetch import Prefetcher
@@ -67,7 +68,7 @@ def _write(
         stopping = done < total and should_stop()
         if stopping or count % _BLOCKS_PER_SAVE == 0:
             rows.flush()
-            _write_text(progress, json.dumps({"ticks": done}))
+            write_whole(progress, json.dumps({"ticks": done}))
         if stopping:
             return False
     rows.flush()
@@ -124,9 +125,3 @@ def _as_float16(embeddings: NDArray[np.float32], tick: int) -> NDArray[np.float1
             "with a lower learning rate"
         )
     return embeddings.astype(np.float16)
-
-
-def _write_text(file: Path, text: str) -> None:
-    temporary = file.with_name(f"{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)

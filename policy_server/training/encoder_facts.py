@@ -1,7 +1,6 @@
 """What a trained encoder leaves behind: its weights, and how much of the task's features can be read off its embedding."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from policy_server.model.encoder import EncoderConfig, ObservationEncoder
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError, DatasetError, PolicyError
 from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.whole_file import write_whole
 from policy_server.training.embedding_cache import encode_ticks
 from policy_server.training.episodes import Episodes
 from policy_server.training.probe import Probe, probe_features
@@ -53,8 +53,8 @@ def write_encoder(folder: Path, encoder: ObservationEncoder, facts: EncoderFacts
         )
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    _write(folder / WEIGHTS_FILE, save(weights))
-    _write(folder / FACTS_FILE, (json.dumps(asdict(facts), indent=1) + "\n").encode())
+    write_whole(folder / WEIGHTS_FILE, save(weights))
+    write_whole(folder / FACTS_FILE, (json.dumps(asdict(facts), indent=1) + "\n").encode())
 
 
 def read_facts(folder: Path) -> EncoderFacts | None:
@@ -107,12 +107,6 @@ def probe_table(facts: EncoderFacts) -> str:
         before = facts.untrained.r2[name]
         lines.append(f"{name:<24} {_shown(before):>12} {_shown(after):>13}")
     return "\n".join(lines)
-
-
-def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f"{file.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, file)
 
 
 def _shown(r2: float | None) -> str:

@@ -1,6 +1,5 @@
 """Train the image encoder alone, on a dataset's pictures; resumes where it stopped."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from policy_server.model.encoder import ObservationEncoder
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec
+from policy_server.runtime.whole_file import whole_file
 from policy_server.training.augmentation import augment
 from policy_server.training.checkpoint import read_state
 from policy_server.training.configuration import OptimizerConfig, TrainingConfig
@@ -197,9 +197,8 @@ class Pretraining:
             "optimizer": self.optimizer.state_dict(),
             "pending_log": pending_log,
         }
-        temporary = self.folder / f"{STATE_FILE}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / STATE_FILE)
+        with whole_file(self.folder / STATE_FILE) as temporary:
+            torch.save(state, temporary)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with."""

@@ -25,6 +25,7 @@ from policy_server.runtime.errors import DatasetError, ObservationError
 from policy_server.runtime.manifest import CameraSpec
 from policy_server.runtime.preprocessing import preprocess
 from policy_server.runtime.recording import EpisodeInfo
+from policy_server.runtime.whole_file import write_whole
 
 FRAMES_FOLDER = ".frames"
 PIXELS_FILE = "pixels.u8"
@@ -167,9 +168,7 @@ def _save_index(folder: Path, index: _Index, pixels: int, flush: Callable[[], No
     """Only pictures that are on disk may be named."""
     flush()
     os.fsync(pixels)
-    temporary = folder / f"{INDEX_FILE}.tmp"
-    temporary.write_text(json.dumps(index), encoding="utf-8")
-    os.replace(temporary, folder / INDEX_FILE)
+    write_whole(folder / INDEX_FILE, json.dumps(index))
 
 
 @contextmanager

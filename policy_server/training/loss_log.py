@@ -1,12 +1,13 @@
 """The loss curve as CSV and for TensorBoard; a resumed run goes on with the same lines that an unbroken one would write."""
 
 import csv
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
+
+from policy_server.runtime.whole_file import whole_file
 
 LOSS_FILE = "loss.csv"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -80,8 +81,6 @@ def drop_rows_after(file: Path, step: int, header: tuple[str, ...]) -> int:
         with file.open(newline="") as stream:
             rows = [row for row in csv.reader(stream) if row and row[0].isdigit() and len(row) == len(header)]
         kept = [row for row in rows if int(row[0]) <= step]
-    temporary = file.with_name(f"{file.name}.tmp")
-    with temporary.open("w", newline="") as stream:
+    with whole_file(file) as temporary, temporary.open("w", newline="") as stream:
         csv.writer(stream).writerows([header, *kept])
-    os.replace(temporary, file)
     return len(kept)

@@ -5,7 +5,6 @@ This is what each stage is; ``policy_server.train_stages`` runs them. The recipe
 """
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import yaml
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.recording import list_episodes, list_partial
+from policy_server.runtime.whole_file import write_whole
 from policy_server.training.configuration import (
     AugmentationConfig,
     ContextConfig,
@@ -137,10 +137,7 @@ def claim_output(config: StagesConfig) -> None:
     if not file.exists():
         if (output / "checkpoint.pt").exists():
             raise ConfigurationError(f"'{output}' holds a run that was not trained in stages: choose another output")
-        output.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(yaml.safe_dump(configuration.to_plain(config), sort_keys=False), encoding="utf-8")
-        os.replace(temporary, file)
+        write_whole(file, yaml.safe_dump(configuration.to_plain(config), sort_keys=False))
         return
     if _what_is_learned(configuration.load(StagesConfig, file)) != _what_is_learned(config):
         raise ConfigurationError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import whole_file
 from policy_server.training.checkpoint import BEST_FILE, CHECKPOINT_FILE
 from policy_server.training.loss_log import drop_rows_after
 
@@ -87,9 +88,8 @@ class Validation:
                 return None
         rollouts = read_result(result, step)
         if not self.results or rollouts.success_rate >= max(before.success_rate for before in self.results):
-            temporary = self._output / f"{BEST_FILE}.tmp"
-            shutil.copyfile(self._output / CHECKPOINT_FILE, temporary)
-            os.replace(temporary, self._output / BEST_FILE)
+            with whole_file(self._output / BEST_FILE) as temporary:
+                shutil.copyfile(self._output / CHECKPOINT_FILE, temporary)
         self._record(rollouts)
         return rollouts
 

@@ -7,7 +7,6 @@ many short streams, one seed each, so it can be stopped and goes on where it was
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import time
 from contextlib import suppress
@@ -22,6 +21,7 @@ from policy_server.runtime.clock import NS_PER_S, ns_to_seconds
 from policy_server.runtime.command import run_command, stoppable
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.resources import resource
+from policy_server.runtime.whole_file import write_whole
 from ros_nodes.franka.adversary import Adversary
 from ros_nodes.franka.blending import Rule
 from ros_nodes.franka.guard import ChunkRefused, Guard
@@ -189,9 +189,7 @@ def _resumed(path: Path) -> Tally:
 
 
 def _save(tally: Tally, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(dataclasses.asdict(tally), indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(dataclasses.asdict(tally), indent=1) + "\n")
 
 
 def _show(tally: Tally, chunks: int, chunks_per_s: float) -> None:

@@ -24,6 +24,7 @@ from policy_server.runtime.child import Child, last_error, progress
 from policy_server.runtime.command import EXIT_INTERRUPTED
 from policy_server.runtime.configuration import build
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import write_whole
 from sim_bridge.study.cells import Cell
 from sim_bridge.study.provenance import machine, versions
 from sim_bridge.study.result import CellResult, outcome_strings
@@ -228,9 +229,7 @@ def _write_training_file(job: Job) -> None:
         values = {"base": str(job.base / TRAIN), "output": str(job.folder / TRAIN), **job.cell.finetune}
     elif job.cell.stages:
         values = {**job.cell.stages, "training": values}
-    partial = job.folder / "training.yaml.partial"
-    partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    os.replace(partial, job.folder / "training.yaml")
+    write_whole(job.folder / "training.yaml", yaml.safe_dump(values, sort_keys=False))
 
 
 def _gather(job: Job, seconds: Mapping[str, float]) -> tuple[CellResult, dict[str, Any]]:
@@ -319,7 +318,4 @@ def _read_json(file: Path) -> dict[str, Any] | None:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, file)
+    write_whole(file, json.dumps(content, indent=1) + "\n")

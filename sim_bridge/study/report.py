@@ -3,12 +3,12 @@
 What stands above the marker line belongs to whoever wrote it and stays when the report is made anew.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from policy_server.runtime.whole_file import write_whole
 from sim_bridge.intervals import Rate
 from sim_bridge.study.adaptation import shifted_worlds
 from sim_bridge.study.adaptation_plot import plot_adaptation
@@ -39,11 +39,8 @@ def write_report(plan: Plan, config_file: str) -> Path:
     if file.exists():
         before, marker, _ = file.read_text(encoding="utf-8").partition(MARKER)
         head = before if marker else head
-    file.parent.mkdir(parents=True, exist_ok=True)
     text = "\n".join(_body(plan, config_file))
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(f"{head}{MARKER}\n\n{text}\n", encoding="utf-8")
-    os.replace(partial, file)
+    write_whole(file, f"{head}{MARKER}\n\n{text}\n")
     return file
 
 

@@ -1,7 +1,6 @@
 """The results table: one row per finished cell, as CSV (which a later session goes on from) and as parquet."""
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import whole_file
 from sim_bridge.intervals import success_rate
 from sim_bridge.study.result import CellResult
 
@@ -29,16 +29,13 @@ def write_table(file: Path, results: Iterable[CellResult]) -> None:
     """Write ``file`` and, beside it, the same as parquet; each whole or not at all."""
     rows = [_row(result) for result in results]
     names = [*(field.name for field in fields(CellResult)), *_DERIVED]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, file)
     columns = {name: pa.array([row[name] for row in rows], _arrow_type(name)) for name in names}
-    pq.write_table(pa.table(columns), partial)
-    os.replace(partial, file.with_suffix(".parquet"))
+    with whole_file(file.with_suffix(".parquet")) as temporary:
+        pq.write_table(pa.table(columns), temporary)
 
 
 def read_table(file: Path) -> list[CellResult]:

@@ -1,7 +1,6 @@
 """Checkpoints of a group: arrays and a few plain values in one file, written whole or not at all, read without unpickling."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +10,16 @@ import numpy as np
 
 from policy_server.lora.lab.activations import Array
 from policy_server.runtime.errors import ConfigurationError
+from policy_server.runtime.whole_file import whole_file
 
 _FACTS = "facts"
 
 
 def save(file: Path, arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.tmp")
-    with partial.open("wb") as stream:
+    with whole_file(file) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream, allow_pickle=False, **{_FACTS: np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8), **arrays}
         )
-    os.replace(partial, file)
 
 
 def load(file: Path) -> tuple[dict[str, Array], dict[str, Any]] | None:
