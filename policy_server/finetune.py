@@ -11,6 +11,7 @@ from tqdm import tqdm
 from policy_server.export.writing import write_bundle
 from policy_server.lora.finetuning import (
     FinetuneConfig,
+    as_begun,
     check_same_senses,
     read_base,
     takes_cached_embeddings,
@@ -47,15 +48,15 @@ def main() -> int:
 def finetune(config: FinetuneConfig, world: World) -> int:
     """Train, then write the adapter and the bundle that are asked for; returns the command's exit status."""
     base = read_base(config)
-    training = training_of(config, base)
+    training, started = as_begun(training_of(config, base), base)
     spec = policy_spec(training, read_dataset_info(training.dataset))
     check_same_senses(base.spec, spec)
     policy = DiffusionPolicy(spec, training.model)
     trained, total = _sizes(policy, training)
     if config.method == "lora" and config.adapter is not None and config.base_bundle is not None:
-        check_is_base(base.average, training, load_bundle(config.base_bundle))  # before minutes are spent
+        check_is_base(started, training, load_bundle(config.base_bundle))  # before minutes are spent
     if takes_cached_embeddings(training, _adapts_encoder(policy, training)):
-        policy.load_state_dict(base.average)
+        policy.load_state_dict(started)
         cached = _write_embeddings(training, spec, policy, world)
         if cached is None:
             return EXIT_INTERRUPTED
@@ -93,6 +94,7 @@ def _write_embeddings(
     stopped = False
     if world.is_first:
         weights.parent.mkdir(parents=True, exist_ok=True)
+        # Of a run that goes on, ``base`` is what lies under its adapter: the same file is written again.
         write_whole(weights, save({name: value.contiguous() for name, value in base.encoder.state_dict().items()}))
         episodes = load_shown(training, spec, World())
         file = embedding_file(training.dataset, spec, training.model.encoder, weights, episodes)

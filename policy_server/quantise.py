@@ -5,13 +5,13 @@ What that changes is measured on recorded episodes, printed, and written into th
 
 import argparse
 import dataclasses
-import os
-import shutil
 import sys
 from pathlib import Path
 
-from policy_server.export.chunk_change import ChunkChange, measure_change
+from policy_server.export.chunk_change import ChunkChange, measure_change, provider_for
+from policy_server.export.dataset_fit import check_dataset_fits
 from policy_server.export.halving import halve_networks_of
+from policy_server.export.placing import placed
 from policy_server.export.quantising import quantise_denoiser_of, quantise_encoder_of
 from policy_server.runtime.bundle import Bundle, load_bundle, write_manifest
 from policy_server.runtime.command import run_command
@@ -28,6 +28,8 @@ def main() -> int:
         f"chunks differ from float32 by {change.rms:.1e} (rms) and at most {change.largest:.1e} rad, m ({change.samples} contexts of "
         f"'{arguments.dataset}')"
     )
+    if arguments.precision == "float16" and provider_for("float16") == "cpu":
+        print("measured on a CPU, which computes such a bundle in float32: this is the rounding of the weights alone")
     print("what that means for success: python -m sim_bridge.evaluate, or python benchmarks/bench_bundles.py")
     print(
         f"bundle with {arguments.precision} weights ({sizes_mb[1]:.1f} MB, was {sizes_mb[0]:.1f}) is in {arguments.output}"
@@ -39,8 +41,10 @@ def quantise(bundle: Bundle, dataset: Path, folder: Path, precision: Precision =
     """Write the bundle with weights of this precision; the folder is put in place only when it is whole.
 
     Raises:
-        ConfigurationError: the bundle is not one of float32, or not one for the hardware that this precision is for.
-        DatasetError: the dataset cannot be read.
+        ConfigurationError: the bundle is not one of float32, or not one for the hardware that this precision is for, or ``folder`` holds
+            something else than a bundle, or the source itself.
+        DatasetError: the dataset cannot be read, has no episode, or was not recorded as the bundle's policy observes.
+        PrecisionError: chunks are not finite with such weights.
     """
     if bundle.manifest.precision != "float32":
         raise ConfigurationError(
@@ -52,20 +56,17 @@ def quantise(bundle: Bundle, dataset: Path, folder: Path, precision: Precision =
             f"bundle '{bundle.path}' is for a {bundle.manifest.target}, where {precision} does not pay: "
             f"export it with --target {wanted}, or choose another --precision"
         )
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    if precision == "float16":
-        halve_networks_of(bundle, partial)
-    else:
-        quantise_denoiser_of(bundle, partial)
-        if bundle.spec.cameras:
-            quantise_encoder_of(bundle, partial, dataset)
-    _write_manifest(partial, bundle, precision, {})
-    change = measure_change(bundle, load_bundle(partial), dataset)
-    _write_manifest(partial, bundle, precision, {"from": bundle.hash, **dataclasses.asdict(change)})
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    check_dataset_fits(bundle, dataset)
+    with placed(folder, source=bundle.path) as partial:
+        if precision == "float16":
+            halve_networks_of(bundle, partial)
+        else:
+            quantise_denoiser_of(bundle, partial)
+            if bundle.spec.cameras:
+                quantise_encoder_of(bundle, partial, dataset)
+        _write_manifest(partial, bundle, precision, {})
+        change = measure_change(bundle, load_bundle(partial), dataset, provider_for(precision))
+        _write_manifest(partial, bundle, precision, {"from": bundle.hash, **dataclasses.asdict(change)})
     return change
 
 

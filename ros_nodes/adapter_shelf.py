@@ -43,6 +43,7 @@ class AdapterShelf:
         self._denoiser = denoiser
         self._on_failure = on_failure
         self._changing = threading.RLock()
+        self._loading = threading.Lock()  # one adapter at a time; taken before _changing
         self._offers: dict[str, Offer] = {}
         self._wanted = BASE
         self._loaders: list[threading.Thread] = []
@@ -135,31 +136,49 @@ class AdapterShelf:
 
     def _load(self, offers: Sequence[Offer]) -> None:
         for offer in offers:
-            if self.offers.get(offer.adapter.name) is not offer:
-                continue  # dropped before its turn came
-            try:
-                self._denoiser.load(offer.adapter)
-                self._conclude(offer, "ready", "")
-            except Exception as error:
-                reason = str(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {error}"
-                self._conclude(offer, "failed", reason)
-                self._on_failure(reason)
+            with self._loading:
+                self._load_one(offer)
+
+    def _load_one(self, offer: Offer) -> None:
+        with self._changing:
+            if self._offers.get(offer.adapter.name) is not offer:
+                return  # dropped before its turn came
+            self._drop_unless_active(offer.adapter.name)  # from before, when the name was on the shelf already
+        try:
+            self._denoiser.load(offer.adapter)
+            self._conclude(offer, "ready", "")
+        except Exception as error:
+            reason = str(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {error}"
+            self._conclude(offer, "failed", reason)
+            self._on_failure(reason)
 
     def _conclude(self, offer: Offer, state: State, reason: str) -> None:
         name = offer.adapter.name
         with self._changing:
             if self._offers.get(name) is offer:
+                if state == "ready" and name not in self._denoiser.loaded:
+                    raise AdapterError(f"adapter '{name}' was dropped while it was loaded: set the parameter again")
                 self._offers[name] = Offer(offer.file, offer.adapter, state, reason)
+            elif state == "ready":
+                self._drop_unless_active(name)  # taken off the shelf meanwhile
             self._settle()
 
     def _settle(self) -> None:
-        """Activate what is to be active, as far as it is ready; then drop what is not offered any more."""
+        """Activate what is to be active, as far as it is ready; then drop what is not offered any more.
+
+        What is being loaded stays: the denoiser may hold it already, though its offer does not say so yet.
+        """
         ready = {name for name, offer in self._offers.items() if offer.state == "ready"}
+        offered = ready | {name for name, offer in self._offers.items() if offer.state == "loading"}
         if self._wanted == BASE or self._wanted in ready:
             self._denoiser.activate(self._wanted or None)
         for name in self._denoiser.loaded:
-            if name not in ready and name != self._denoiser.active:
-                self._denoiser.drop(name)
+            if name not in offered:
+                self._drop_unless_active(name)
+
+    def _drop_unless_active(self, name: str) -> None:
+        if name in self._denoiser.loaded and name != self._denoiser.active:
+            self._denoiser.drop(name)
 
 
 def files_in(text: str) -> list[str]:

@@ -113,13 +113,7 @@ def _trajectory_topic(node: ManagedNode, values: Mapping[str, Any], limits: Join
             by_action.move(2.0 * float(points.positions[-1, -1]))
         arm.publish(_trajectory(points, now_ns, joints, slice(0, -1)))
 
-    def send_width(width_m: float) -> None:
-        if by_action is not None:
-            by_action.move(width_m)
-        else:
-            gripper.publish(_fingers_to(width_m, clock_ns(), joints[-1], float(limits.velocity[-1])))
-
-    backend = TrajectoryTopicArm(send, send_width, clock_ns, FrankaRos2Recovery(node).run)
+    backend = TrajectoryTopicArm(send, clock_ns, FrankaRos2Recovery(node).run)
 
     def listen() -> None:
         node.subscribe(
@@ -151,14 +145,6 @@ def _trajectory(points: SetPoints, now_ns: int, joints: tuple[str, ...], columns
     )
 
 
-def _fingers_to(width_m: float, now_ns: int, finger: str, speed_m_s: float) -> JointTrajectory:
-    """One point, late enough for the whole stroke."""
-    reached_ns = now_ns + round(0.04 / speed_m_s * 1e9)
-    return messages.targets_to_trajectory(
-        messages.JointTargets(now_ns, (finger,), np.array([reached_ns]), np.array([[width_m / 2]]), np.zeros((1, 1)))
-    )
-
-
 def _take_joint_state(backend: TrajectoryTopicArm, message: JointState, joints: tuple[str, ...]) -> None:
     arm = joints[:-1]
     if not set(arm) <= set(message.name):
@@ -182,7 +168,7 @@ def _subscribe_robot_state(node: ManagedNode, topic: str, backend: TrajectoryTop
         names = tuple(name for name in errors.get_fields_and_field_types() if getattr(errors, name) is True)
         force, torque = message.o_f_ext_hat_k.wrench.force, message.o_f_ext_hat_k.wrench.torque
         wrench = np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z])
-        backend.take_robot_state(int(message.robot_mode), names, wrench)
+        backend.take_robot_state(node.get_clock().now().nanoseconds, int(message.robot_mode), names, wrench)
 
     node.subscribe(franka.FrankaRobotState, topic, QoSPresetProfiles.SENSOR_DATA.value, take)
 

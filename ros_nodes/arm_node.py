@@ -21,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_server.runtime.actions import ActionChunk
 from policy_server.runtime.clock import ns_to_seconds, seconds_to_ns
-from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.errors import ConfigurationError, PolicyError
 from policy_server.runtime.priority import take_precedence
 from policy_server.runtime.resources import resource
 from ros_nodes import diagnostics, messages, qos, topics
@@ -113,6 +113,11 @@ class ArmNode(ManagedNode):
         self._announce = self._control.guard.announce_bundle
         self._schedule = CommandSchedule(seconds_to_ns(values["command_period_s"]))
         self._lookahead_ns = seconds_to_ns(values["lookahead_s"])
+        if not values["lockstep"] and self._lookahead_ns < self._schedule.period_ns + settings.set_point_period_ns:
+            raise ConfigurationError(
+                f"lookahead_s {values['lookahead_s']}: the set-points would end before the next command, {values['command_period_s']} s "
+                f"later: make it at least {ns_to_seconds(self._schedule.period_ns + settings.set_point_period_ns):.3f}"
+            )
         self._lock = threading.Lock()
         self._chunk: Latest[_ArrivedChunk] = Latest()
         self._answered_ns: int | None = None
@@ -122,11 +127,12 @@ class ArmNode(ManagedNode):
         self._chunks = RateMeter()
         self._latencies = LatencyWindow()
         self._timing = TimingPublisher(self)
+        self._worker = self._new_worker()
         self._serve_commands()
 
     def start(self) -> None:
         self._begin_anew(0)
-        self._worker = Worker("arm", self._work, self.fail, self._take_precedence)
+        self._worker = self._new_worker()
         self._worker.start()
         self._link.listen()
         self.subscribe(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK, self._take_chunk)
@@ -209,6 +215,9 @@ class ArmNode(ManagedNode):
             self._control.hear_dead_man(bool(message.data), self._now_ns())
 
     # --- the worker ---------------------------------------------------------------------------------------------------
+
+    def _new_worker(self) -> Worker:
+        return Worker("arm", self._work, self.fail, self._take_precedence)
 
     def _take_precedence(self) -> None:
         """Let set-points go before everything else on this machine. In lockstep time waits for them."""
@@ -306,8 +315,11 @@ class ArmNode(ManagedNode):
     def _obey(
         self, command: Callable[[], str], _request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        response.success, response.message = self._tried(command)
-        self._worker.wake()
+        if self.is_active:
+            response.success, response.message = self._tried(command)
+            self._worker.wake()
+        else:
+            response.success, response.message = False, f"{NAME} is not active: activate it first"
         return response
 
     def _tried(self, command: Callable[[], str]) -> tuple[bool, str]:

@@ -7,20 +7,16 @@ pictures show that motion. Run it beside arm_node and the cameras, without infer
 import argparse
 import json
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -34,7 +30,8 @@ from ros_nodes.calibration_motion import CalibrationMotion
 from ros_nodes.delay import Delay, appearance, delay_of
 from ros_nodes.errors import GraphError
 from ros_nodes.franka.settings import load_guard_settings
-from ros_nodes.lifecycle import leave_domain
+from ros_nodes.graph import default_domain_id
+from ros_nodes.visitor import Visitor, visit
 
 _PATIENCE_S = 10.0
 _CHUNK_PERIOD_S = 0.05
@@ -100,9 +97,10 @@ def main() -> int:
     environment.prepare_process()
     settings = load_guard_settings(arguments.arm_file or resource("config/arm.yaml"), arguments.robot or None)
     joints = settings.limits.joints
-    with _node() as node:
-        cameras = tuple(arguments.cameras) if arguments.cameras is not None else _cameras_on(node)
-        latencies = measure(node, joints, joints[arguments.joint - 1], cameras, arguments.amplitude, arguments.duration)
+    with visit(default_domain_id(), "calibrate") as visitor:
+        cameras = tuple(arguments.cameras) if arguments.cameras is not None else _cameras_on(visitor)
+        joint = joints[arguments.joint - 1]
+        latencies = measure(visitor, joints, joint, cameras, arguments.amplitude, arguments.duration)
     if latencies is None:
         print("stopped; nothing was measured")
         return 1
@@ -113,29 +111,47 @@ def main() -> int:
 
 
 def measure(
-    node: Node, joints: tuple[str, ...], joint: str, cameras: tuple[str, ...], amplitude_rad: float, duration_s: float
+    visitor: Visitor,
+    joints: tuple[str, ...],
+    joint: str,
+    cameras: tuple[str, ...],
+    amplitude_rad: float,
+    duration_s: float,
 ) -> Latencies | None:
-    """Swing the joint and look; None when stopped before the end.
+    """Swing the joint and look; None when stopped before the end. Whatever happens, the arm is paused again.
 
     Raises:
         GraphError: arm_node is not there or refuses, inference_node is there, nothing measures the arm, or a camera is silent.
         DelayError: a signal does not follow the arm.
     """
-    recording = Recording(node, joint, cameras)
-    chunks = node.create_publisher(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK)
-    _await(lambda: chunks.get_subscription_count() > 0, "no arm_node reads policy/action_chunk: start it first")
-    if node.count_publishers(topics.ACTION_CHUNK) > 1:
+    recording = Recording(visitor.node, joint, cameras)
+    chunks = visitor.node.create_publisher(JointTrajectory, topics.ACTION_CHUNK, qos.ACTION_CHUNK)
+    _await(
+        visitor, lambda: chunks.get_subscription_count() > 0, "no arm_node reads policy/action_chunk: start it first"
+    )
+    if visitor.node.count_publishers(topics.ACTION_CHUNK) > 1:
         raise GraphError("somebody else sends action chunks: stop inference_node while the latencies are measured")
-    _await(lambda: recording.newest is not None, f"no joint state names {joint}: is the robot's driver running?")
-    _command(node, "arm")
-    motion = _motion(recording, joints, joint, amplitude_rad, duration_s)
-    recording.clear()
-    with stoppable() as stopped:
-        finished = _swing(chunks, motion, stopped)
-    _command(node, "pause")
-    if not finished:
-        return None
-    return _latencies(recording, motion, cameras)
+    _await(
+        visitor, lambda: recording.newest is not None, f"no joint state names {joint}: is the robot's driver running?"
+    )
+    with stoppable() as stopped, _armed(visitor):
+        motion = _motion(recording, joints, joint, amplitude_rad, duration_s)
+        recording.clear()
+        finished = _swing(visitor, chunks, motion, stopped)
+    return _latencies(recording, motion, cameras) if finished else None
+
+
+@contextmanager
+def _armed(visitor: Visitor) -> Iterator[None]:
+    """The arm armed within, and paused at the end. A pause that fails after something else did is not told: what was first is."""
+    try:
+        _command(visitor, "arm")
+        yield
+    except BaseException:
+        with suppress(GraphError):
+            _command(visitor, "pause")
+        raise
+    _command(visitor, "pause")
 
 
 def _motion(
@@ -147,7 +163,7 @@ def _motion(
     return CalibrationMotion(start_ns, duration_s, joints, found, joints.index(joint), amplitude_rad)
 
 
-def _swing(chunks: Any, motion: CalibrationMotion, stopped: Callable[[], bool]) -> bool:
+def _swing(visitor: Visitor, chunks: Any, motion: CalibrationMotion, stopped: Callable[[], bool]) -> bool:
     """Send the motion as chunks until a moment after its end; False when stopped."""
     end_ns, shown_s = motion.end_ns + round(_SETTLE_S * NS_PER_S), -1
     while (now_ns := time.time_ns()) < end_ns and not stopped():
@@ -156,7 +172,7 @@ def _swing(chunks: Any, motion: CalibrationMotion, stopped: Callable[[], bool]) 
         if left_s != shown_s:
             shown_s = left_s
             print(f"\rthe arm swings: {left_s:3d} s left ", end="", flush=True)
-        time.sleep(_CHUNK_PERIOD_S)
+        visitor.turn(_CHUNK_PERIOD_S)
     print()
     return not stopped()
 
@@ -172,71 +188,31 @@ def _latencies(recording: Recording, motion: CalibrationMotion, cameras: tuple[s
     return Latencies(arm, found)
 
 
-def _command(node: Node, name: str) -> None:
-    """Ask arm_node; a service that does not know its client yet is asked again. Raises GraphError."""
-    client: Any = node.create_client(Trigger, f"arm_node/{name}")
-    try:
-        _await(client.service_is_ready, f"arm_node/{name} is not there: is arm_node running?")
-        futures: list[Any] = []
-        deadline_s = time.monotonic() + _PATIENCE_S
-        while not (done := [future for future in futures if future.done()]):
-            if time.monotonic() > deadline_s:
-                raise GraphError(f"arm_node/{name} did not answer within {_PATIENCE_S:.0f} s: see its log")
-            if len(futures) <= (time.monotonic() - deadline_s + _PATIENCE_S) // 2.0:
-                futures.append(client.call_async(Trigger.Request()))
-            time.sleep(0.01)
-        answer = done[0].result()
-        if not answer.success:
-            raise GraphError(f"arm_node/{name}: {answer.message}")
-    finally:
-        node.destroy_client(client)
+def _command(visitor: Visitor, name: str) -> None:
+    """Ask arm_node; every command here may be given twice. Raises GraphError."""
+    answer = visitor.ask(Trigger, f"arm_node/{name}", Trigger.Request(), _PATIENCE_S)
+    if answer is None:
+        raise GraphError(
+            f"arm_node/{name} does not answer within {_PATIENCE_S:.0f} s: is arm_node running? See its log"
+        )
+    if not answer.success:
+        raise GraphError(f"arm_node/{name}: {answer.message}")
 
 
-def _await(condition: Callable[[], bool], complaint: str) -> None:
-    deadline_s = time.monotonic() + _PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise GraphError(f"{complaint} (waited {_PATIENCE_S:.0f} s)")
-        time.sleep(0.01)
+def _await(visitor: Visitor, condition: Callable[[], bool], complaint: str) -> None:
+    if not visitor.turn(_PATIENCE_S, condition):
+        raise GraphError(f"{complaint} (waited {_PATIENCE_S:.0f} s)")
 
 
-def _cameras_on(node: Node) -> tuple[str, ...]:
+def _cameras_on(visitor: Visitor) -> tuple[str, ...]:
     """Cameras that publish on this domain, after a moment in which they can be discovered."""
-    time.sleep(1.0)
+    visitor.turn(1.0)
     found = []
-    for name, types in node.get_topic_names_and_types():
+    for name, types in visitor.node.get_topic_names_and_types():
         parts = name.strip("/").split("/")
         if "sensor_msgs/msg/Image" in types and parts[-3:-2] == ["camera"] and parts[-1] == "image_raw":
             found.append(parts[-2])
     return tuple(sorted(found))
-
-
-@contextmanager
-def _node() -> Iterator[Node]:
-    """A node of our own, spun in a thread."""
-    rclpy.init(args=sys.argv[:1], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("calibrate")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    ended = threading.Event()
-
-    def spin() -> None:
-        while not ended.is_set():
-            executor.spin_once(timeout_sec=0.1)
-
-    thread = threading.Thread(target=spin, name="spin", daemon=True)
-    thread.start()
-    try:
-        yield node
-    finally:
-        ended.set()
-        executor.wake()
-        thread.join(timeout=1.0)
-        node.destroy_node()
-        executor.shutdown()
-        del node
-        leave_domain()
-        rclpy.try_shutdown()
 
 
 def _show(latencies: Latencies) -> None:
@@ -258,7 +234,12 @@ def _parse() -> argparse.Namespace:
         epilog="example: python -m ros_nodes.calibrate --joint 1 --json latencies.json",
     )
     parser.add_argument("--joint", type=int, default=1, choices=range(1, 8), help="which joint swings (default 1)")
-    parser.add_argument("--amplitude", type=float, default=0.12, help="rad, 0.02 to 0.3 (default 0.12)")
+    parser.add_argument(
+        "--amplitude",
+        type=float,
+        default=0.12,
+        help="how far it swings to either side, rad, 0.02 to 0.3 (default 0.12)",
+    )
     parser.add_argument("--duration", type=float, default=12.0, help="seconds, 5 to 60 (default 12)")
     parser.add_argument("--cameras", nargs="*", help="their names (default: all that publish)")
     parser.add_argument("--robot", default="", help="which limits of the arm file (default: the file's choice)")

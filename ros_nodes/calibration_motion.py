@@ -1,6 +1,7 @@
 """The motion that tells latencies: two sines on one joint, which repeat themselves at no delay that is looked for."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ _SHARES = (1.0, 0.5)
 _RAMP_S = 1.0
 _PERIOD_NS = 50 * NS_PER_MS
 _STEPS = 12
+_PEAK_STEP_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class CalibrationMotion:
         joints: names in column order.
         found: float64 (joints,), where the arm stood, rad and m.
         joint: which column swings.
-        amplitude_rad: of the slow sine; the fast one has half of it.
+        amplitude_rad: how far it swings at most, to either side of where it was found.
     """
 
     start_ns: int
@@ -43,11 +45,12 @@ class CalibrationMotion:
     def angle(self, times_ns: NDArray[np.int64]) -> FloatArray:
         """Where the joint is to be, float64 (times,), rad."""
         since_s = (times_ns - self.start_ns) / NS_PER_S
-        ramp = np.clip(np.minimum(since_s, self.duration_s - since_s) / _RAMP_S, 0.0, 1.0)
-        smooth = ramp * ramp * (3.0 - 2.0 * ramp)
-        waves = zip(_SHARES, _FREQUENCIES_HZ, strict=True)
-        swing = sum(share * np.sin(2.0 * np.pi * rate_hz * since_s) for share, rate_hz in waves)
-        return np.asarray(self.found[self.joint] + self.amplitude_rad * smooth * swing)
+        return np.asarray(self.found[self.joint] + self.amplitude_rad / self._peak * _swing(since_s, self.duration_s))
+
+    @cached_property
+    def _peak(self) -> float:
+        """How far the sines swing together when none is scaled; it depends on how long they do."""
+        return float(np.abs(_swing(np.arange(0.0, self.duration_s, _PEAK_STEP_S), self.duration_s)).max())
 
     def chunk(self, now_ns: int) -> ActionChunk:
         """The next 0.6 s of it, as a policy would answer an observation of now."""
@@ -56,3 +59,10 @@ class CalibrationMotion:
         positions = np.tile(self.found, (_STEPS, 1))
         positions[:, self.joint] = self.angle(times_ns)
         return ActionChunk(stamp_ns, _PERIOD_NS, self.joints, positions.astype(np.float32))
+
+
+def _swing(since_s: FloatArray, duration_s: float) -> FloatArray:
+    ramp = np.clip(np.minimum(since_s, duration_s - since_s) / _RAMP_S, 0.0, 1.0)
+    waves = zip(_SHARES, _FREQUENCIES_HZ, strict=True)
+    sines = sum(share * np.sin(2.0 * np.pi * rate_hz * since_s) for share, rate_hz in waves)
+    return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp) * sines)

@@ -173,7 +173,10 @@ class InferenceNode(ManagedNode):
         self.values |= {item.name: item.value for item in parameters if item.name in ("adapters", "adapter")}
         if self._plan is not None:
             shelf, plan = self._plan
-            shelf.apply(plan)  # a bundle that has taken over in between has a shelf of its own
+            try:
+                shelf.apply(plan)  # a bundle that has taken over in between has a shelf of its own
+            except Exception as error:  # an exception in here would end the node
+                self.get_logger().error(f"adapters are not changed: {one_line(error)}")
         self._plan = None
 
     def _list_adapters(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

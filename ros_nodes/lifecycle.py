@@ -56,9 +56,15 @@ class ManagedNode(LifecycleNode):
         self.exit_status = EXIT_OK
         self._fault: Exception | None = None
         self._last_fault = ""
+        self._is_open = False
         self._until_stopped: list[Callable[[], object]] = []
         self._until_closed: list[Callable[[], object]] = []
         self._diagnostics = DiagnosticsPublisher(self, self._all_reports)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the node works: between ``start`` and ``stop``."""
+        return bool(self._state_machine.current_state[1] == "active")
 
     def open(self) -> None:
         """Build the node's parts from ``self.values``; advertise and serve."""
@@ -126,7 +132,9 @@ class ManagedNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._fault, self._last_fault = None, ""
-        return self._attempt(self.open)
+        result = self._attempt(self.open)
+        self._is_open = result == TransitionCallbackReturn.SUCCESS
+        return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt(self.start)
@@ -155,6 +163,7 @@ class ManagedNode(LifecycleNode):
         _call_all(self._until_stopped)
 
     def _close(self) -> None:
+        self._is_open = False
         self.close()
         _call_all(self._until_closed)
 
@@ -181,7 +190,8 @@ class ManagedNode(LifecycleNode):
     def _all_reports(self) -> list[Report]:
         if self._last_fault:
             return [Report("state", diagnostics.ERROR, self._last_fault)]
-        return [Report("state", diagnostics.OK, self._state_machine.current_state[1]), *self.reports()]
+        own = self.reports() if self._is_open else []
+        return [Report("state", diagnostics.OK, self._state_machine.current_state[1]), *own]
 
 
 def one_line(error: BaseException) -> str:

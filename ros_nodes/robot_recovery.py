@@ -3,8 +3,10 @@
 import threading
 from typing import Any
 
+from action_msgs.msg import GoalStatus
 from rclpy.action.client import ActionClient
 
+from ros_nodes.franka.backends.backend import RecoveryError
 from ros_nodes.lifecycle import ManagedNode
 from ros_nodes.optional_messages import optional_messages
 
@@ -12,6 +14,7 @@ ACTION = "/action_server/error_recovery"
 SWITCH = "/controller_manager/switch_controller"
 CONTROLLERS = ("fr3_arm_controller",)
 _STEP_S = 10.0
+_ENDINGS = {GoalStatus.STATUS_ABORTED: "aborted", GoalStatus.STATUS_CANCELED: "canceled"}
 
 
 class FrankaRos2Recovery:
@@ -20,31 +23,50 @@ class FrankaRos2Recovery:
     def __init__(self, node: ManagedNode) -> None:
         self._node = node
 
-    def run(self) -> str:
-        """What failed, in one line; "" when the arm is ready again. Blocks for some seconds, outside of callbacks."""
-        return self._acknowledge() or self._restart_controllers()
+    def run(self) -> None:
+        """Afterwards the arm is ready again. Blocks for some seconds, outside of callbacks.
 
-    def _acknowledge(self) -> str:
+        Raises:
+            RecoveryError: names the step that failed and what to do about it; the steps after it were not tried.
+        """
+        self._acknowledge()
+        self._restart_controllers()
+
+    def _acknowledge(self) -> None:
         franka = optional_messages("franka_msgs.action")
         if franka is None:
-            return "franka_msgs is not installed, so the error recovery cannot be asked for; recover in Desk"
+            raise RecoveryError(
+                "franka_msgs is not installed, so the error recovery cannot be asked for: install it, or recover in Desk"
+            )
         client: Any = ActionClient(self._node, franka.ErrorRecovery, ACTION)
         try:
             if not client.wait_for_server(_STEP_S):
-                return f"the action {ACTION} does not answer: is franka_bringup running?"
+                raise RecoveryError(f"the action {ACTION} does not answer: is franka_bringup running?")
             handle = _answer(client.send_goal_async(franka.ErrorRecovery.Goal()))
             if handle is None or not handle.accepted:
-                return f"the action {ACTION} refuses: is the arm user stopped?"
-            return (
-                "" if _answer(handle.get_result_async()) is not None else f"{ACTION} did not end within {_STEP_S:.0f} s"
-            )
+                raise RecoveryError(
+                    f"the action {ACTION} refuses: is the arm user stopped? release it, then recover again"
+                )
+            ended = _answer(handle.get_result_async())
         finally:
             client.destroy()
+        if ended is None:
+            raise RecoveryError(
+                f"the action {ACTION} did not end within {_STEP_S:.0f} s: see franka_bringup's log, then recover again"
+            )
+        if ended.status != GoalStatus.STATUS_SUCCEEDED:
+            ending = _ENDINGS.get(ended.status, f"of status {ended.status}")
+            raise RecoveryError(
+                f"the action {ACTION} was {ending}, the robot's errors stand: see their cause in Desk, then recover again"
+            )
 
-    def _restart_controllers(self) -> str:
+    def _restart_controllers(self) -> None:
         manager = optional_messages("controller_manager_msgs.srv")
         if manager is None:
-            return "controller_manager_msgs is not installed, so the controllers cannot be started again; start them by hand"
+            raise RecoveryError(
+                "controller_manager_msgs is not installed, so the controllers cannot be started again: install it, or start them "
+                "by hand"
+            )
         switch = manager.SwitchController
         client: Any = self._node.create_client(switch, SWITCH)
         try:
@@ -54,14 +76,21 @@ class FrankaRos2Recovery:
             ):
                 answer = _answer(client.call_async(request)) if client.wait_for_service(_STEP_S) else None
                 if answer is None or not answer.ok:
-                    return f"{SWITCH} did not start {', '.join(CONTROLLERS)} again: see the controller manager's log"
-            return ""
+                    raise RecoveryError(
+                        f"{SWITCH} did not start {', '.join(CONTROLLERS)} again: see the controller manager's log, then recover "
+                        "again"
+                    )
         finally:
             self._node.destroy_client(client)
 
 
 def _answer(future: Any) -> Any:
-    """A future's result, which the executor's thread brings; None when it takes too long."""
+    """A future's result, which the executor's thread brings; None when it takes too long or is lost."""
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
-    return future.result() if done.wait(_STEP_S) else None
+    if not done.wait(_STEP_S):
+        return None
+    try:
+        return future.result()
+    except Exception:  # whatever rclpy could not do, the answer is not there
+        return None

@@ -85,7 +85,7 @@ class TopicArm:
         self._controllers = Controllers()
         self._controllers.reset(start)
         self._clock_ns = clock_ns
-        self._topic = TrajectoryTopicArm(self._send, lambda width_m: None, clock_ns)
+        self._topic = TrajectoryTopicArm(self._send, clock_ns)
         self.backend: ArmBackend = self._topic
 
     def measure(self, now_ns: int, joints: FloatArray) -> None:
@@ -135,9 +135,6 @@ class EmulatedFrankyArm:
         self._moved = True
         self._finger_goal_m = float(points.positions[-1, _ARM])
         self._motions.take_over(points, self._clock_ns())
-
-    def move_gripper(self, width_m: float) -> None:
-        self._finger_goal_m = width_m / 2
 
     def stop(self) -> None:
         """Nothing to end: without a new motion the one that runs brakes and holds."""

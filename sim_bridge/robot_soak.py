@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from policy_server.runtime.bundle import load_bundle
+from policy_server.runtime.bundle import load_bundle, sha256_of
 from policy_server.runtime.command import run_command, stoppable
+from policy_server.runtime.resources import resource
+from ros_nodes.franka.settings import load_guard_settings
 from ros_nodes.graph import RobotSimOptions, default_domain_id
 from sim_bridge.graph_output import shown_and_logged
 from sim_bridge.shipped_bundle import shipped_bundle
-from sim_bridge.soak.record import SoakRecord, load_or_begin
+from sim_bridge.soak.record import SoakConditions, SoakRecord, load_or_begin
 from sim_bridge.soak.run import Soak
 from sim_bridge.task_config import load_task_config
 
@@ -28,17 +30,18 @@ def main() -> int:
     arguments = _parse()
     load_task_config(arguments.task)
     options = _options(arguments)
-    load_bundle(options.bundle)
+    conditions = _conditions(arguments, options)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     Path(options.output_dir).mkdir(parents=True, exist_ok=True)
-    record = load_or_begin(arguments.json, arguments.minutes, arguments.seed)
+    record = load_or_begin(arguments.json, arguments.minutes, arguments.seed, conditions)
     if record.done_s:
         print(f"goes on after {_clock(record.done_s)} of {_clock(60 * record.minutes)}", flush=True)
-    keeper = _Keeper(record, arguments.json)
-    with stoppable() as stopped, shown_and_logged(Path(options.output_dir) / "graph.log", show=False) as on_line:
-        soak = Soak(options, record, arguments.every_s, keeper.say, on_line, arguments.enforce_communication)
-        soak.run(stopped, keeper.keep)
-    record.save(arguments.json)
+    if record.left_s > 0.0:  # the output of a soak that is over stays as it is
+        keeper = _Keeper(record, arguments.json)
+        with stoppable() as stopped, shown_and_logged(Path(options.output_dir) / "graph.log", show=False) as on_line:
+            soak = Soak(options, record, arguments.every_s, keeper.say, on_line, arguments.enforce_communication)
+            soak.run(stopped, keeper.keep)
+        record.save(arguments.json)
     report(record)
     print(f"files: {arguments.json}; all output in {options.output_dir}")
     if record.left_s > 0.0:
@@ -57,6 +60,7 @@ def report(record: SoakRecord) -> None:
     print(f"reflexes by us: {len(record.reflexes_by_us)} (on our word: {record.reflexes_injected})")
     for reason in record.reflexes_by_us:
         print(f"  {reason}")
+    print(f"silences in which the arm never came to rest: {record.never_rested}")
     if record.rest_s:
         print(f"longest time from the last chunk to rest: {max(record.rest_s):.2f} s in {len(record.rest_s)} silences")
     print(
@@ -101,6 +105,18 @@ def _options(arguments: argparse.Namespace) -> RobotSimOptions:
         output_dir=str(arguments.output),
         domain_id=arguments.domain_id,
         arm_file=str(arguments.arm_file or ""),
+    )
+
+
+def _conditions(arguments: argparse.Namespace, options: RobotSimOptions) -> SoakConditions:
+    arm_file = arguments.arm_file or resource("config/arm.yaml")
+    load_guard_settings(arm_file)
+    return SoakConditions(
+        task=options.task,
+        bundle_hash=load_bundle(options.bundle).hash,
+        arm_file_sha256=sha256_of(arm_file),
+        enforce_communication=arguments.enforce_communication,
+        every_s=arguments.every_s,
     )
 
 

@@ -36,7 +36,11 @@ class Run:
     @property
     def job(self) -> Job:
         folder, training = self.training.output, self.training
-        settings = [to_plain(what_is_learned(training)), training.steps, training.episodes, to_plain(self.validation)]
+        settings = [
+            *(to_plain(what_is_learned(training)), training.steps, training.episodes, to_plain(self.validation)),
+            # Left out of what is learned because a checkpoint knows them; whether a run is done is asked without one.
+            *(str(training.dataset), training.accumulate, training.damaged_episodes),
+        ]
         return Job(
             name=training.name,
             folder=folder,

@@ -68,13 +68,7 @@ def join(
     _prefix_names(step.graph, "step/", keep={"noisy", "index", "next"} | shared)
     walk = _Walk("noise", "steps", chunk_shape)
     held_inputs: list[onnx.ValueInfoProto] = []
-    constants: dict[str, NDArray[np.generic]] = {
-        "steps": np.array(len(sampling_alphas), np.int64),
-        "go_on": np.array(True),
-        "one_element": np.array([1], np.int64),
-        "half_range": half_range,
-        "middle": middle,
-    }
+    constants: dict[str, NDArray[np.generic]] = {"half_range": half_range, "middle": middle}
     if inpaintable:
         walk = _Walk(START, STEPS_LEFT, chunk_shape, FIRST_STEP_INPUT)
         chunk = tuple(int(size) for size in chunk_shape[1:])
@@ -84,13 +78,13 @@ def join(
         constants |= {_index(number): np.array([number]) for number in range(len(sampling_alphas))}
         sampler = [
             *project.graph.node,
-            *_preparation(walk),
+            *(node for node in _preparation(walk) if STEPS_LEFT not in node.output),
             *_steps_in_a_row(step.graph, walk, len(sampling_alphas)),
         ]
-    elif adaptable:
-        sampler = _adaptable_sampler(project.graph, step.graph, walk)
     else:
-        sampler = _plain_sampler(project.graph, step.graph, walk)
+        constants |= _loop_constants(len(sampling_alphas))
+        make = _adaptable_sampler if adaptable else _plain_sampler
+        sampler = make(project.graph, step.graph, walk)
     defaults = {name: np.zeros(shape, np.float32) for name, shape in graph_inputs(adaptable, DEFAULT_RANK).items()}
     graph = helper.make_graph(
         [
@@ -112,6 +106,10 @@ def join(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=project.ir_version)
     onnx.checker.check_model(model)
     return model
+
+
+def _loop_constants(steps: int) -> dict[str, NDArray[np.generic]]:
+    return {"steps": np.array(steps, np.int64), "go_on": np.array(True), "one_element": np.array([1], np.int64)}
 
 
 def _plain_sampler(project: onnx.GraphProto, step: onnx.GraphProto, walk: _Walk) -> list[onnx.NodeProto]:

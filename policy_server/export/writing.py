@@ -1,8 +1,6 @@
 """Write a bundle from a trained policy."""
 
 import dataclasses
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import onnx
 
 from policy_server.export.graphs import export_denoiser, export_encoder
 from policy_server.export.parity import Parity, check_parity, measure_parity
+from policy_server.export.placing import placed
 from policy_server.model.policy import DiffusionPolicy
 from policy_server.runtime.bundle import DENOISER_FILE, ENCODER_FILE, load_bundle, write_manifest
 from policy_server.runtime.manifest import PolicySpec, Target
@@ -31,25 +30,22 @@ def write_bundle(
     to run; see ``export_denoiser``.
 
     Raises:
+        ConfigurationError: ``folder`` holds something else than a bundle, which would be lost; see ``check_place``.
         ParityError: the exported graphs do not answer what torch answers; nothing is left in ``folder``.
         VerificationError: the spec asks for several candidates, which this policy cannot verify.
     """
     spec = _with_scales(spec, policy)
     check_candidates(spec, spec.verification.candidates)
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    policy.eval()
-    if spec.cameras:
-        sizes = [(camera.height, camera.width) for camera in spec.cameras]
-        onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
-    denoiser = export_denoiser(policy, spec, adaptable=adaptable, target=target)
-    onnx.save(denoiser.model, partial / DENOISER_FILE)
-    write_manifest(partial, spec, training, denoiser.adaptable, target=target)
-    parity = measure_parity(policy, load_bundle(partial))
-    check_parity(parity)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    with placed(folder) as partial:
+        policy.eval()
+        if spec.cameras:
+            sizes = [(camera.height, camera.width) for camera in spec.cameras]
+            onnx.save(export_encoder(policy, sizes), partial / ENCODER_FILE)
+        denoiser = export_denoiser(policy, spec, adaptable=adaptable, target=target)
+        onnx.save(denoiser.model, partial / DENOISER_FILE)
+        write_manifest(partial, spec, training, denoiser.adaptable, target=target)
+        parity = measure_parity(policy, load_bundle(partial))
+        check_parity(parity)
     return parity
 
 

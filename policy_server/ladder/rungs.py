@@ -30,14 +30,20 @@ class Rung:
 
     @property
     def job(self) -> Job:
-        learned = to_plain(what_is_learned(self.training))
+        training = self.training
         return Job(
-            name=self.training.name,
-            folder=self.training.output,
-            command=(sys.executable, "-m", "policy_server.train", str(self.training.output / TRAINING_FILE)),
-            steps=self.training.steps,
+            name=training.name,
+            folder=training.output,
+            command=(sys.executable, "-m", "policy_server.train", str(training.output / TRAINING_FILE)),
+            steps=training.steps,
             size=self.parameters,
-            fingerprint=fingerprint([learned, self.training.steps, self.training.episodes]),
+            fingerprint=fingerprint(
+                [
+                    *(to_plain(what_is_learned(training)), training.steps, training.episodes),
+                    # Left out of what is learned because a checkpoint knows them; whether a run is done is asked without one.
+                    *(str(training.dataset), training.accumulate, training.damaged_episodes),
+                ]
+            ),
         )
 
     def prepare(self) -> None:

@@ -59,7 +59,7 @@ def run_describe(arguments: argparse.Namespace) -> int:
         return 0
     checkpoint = choose_checkpoint(path, arguments.checkpoint)
     if checkpoint.config.start_from is not None and arguments.rank is None and arguments.targets is None:
-        print("\n".join(describe_tuned(read_tuned(path, arguments.checkpoint))))
+        print("\n".join(describe_tuned(read_tuned(path, arguments.checkpoint, arguments.base_run))))
         return 0
     planned = LoraSettings(rank=arguments.rank or 8)
     if arguments.targets:
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("--targets", nargs="+", help="its targets: roles or patterns (default denoiser)")
     for command in (export, merge, interpolate):
         command.add_argument("run", type=Path, help="folder of the fine-tuning run")
-    for command in (merge, interpolate):
+    for command in (merge, interpolate, describe):
         command.add_argument(
             "--base-run",
             type=Path,

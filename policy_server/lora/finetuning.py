@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from policy_server.lora.weights import State, base_state
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
 from policy_server.runtime.manifest import PolicySpec
-from policy_server.training.checkpoint import BEST_FILE, Checkpoint, choose_checkpoint
+from policy_server.training.checkpoint import BEST_FILE, Checkpoint, choose_checkpoint, load_checkpoint
 from policy_server.training.configuration import LoraSettings, TrainingConfig, ValidationConfig
 
 Method = Literal["lora", "full", "scratch"]
@@ -90,6 +91,27 @@ def training_of(config: FinetuneConfig, base: Checkpoint) -> TrainingConfig:
         "lora": configuration.to_plain(config.lora if config.method == "lora" else LoraSettings()),
     }
     return configuration.build(TrainingConfig, values, "fine-tuning")
+
+
+def as_begun(training: TrainingConfig, base: Checkpoint) -> tuple[TrainingConfig, State]:
+    """The training, and the weights that it starts from; of a run that goes on, as they were when it began.
+
+    The base may have been trained on since, or have a best checkpoint now: the run's own checkpoint knows which one it took, and
+    holds what lies under its adapter.
+    """
+    begun = load_checkpoint(training.output)
+    if begun is None:
+        return training, base.average
+    own = base_state(begun.model) if begun.adapter else {}
+    is_alike = _shapes(own) == _shapes(base.average)  # else the training refuses the run
+    return (
+        dataclasses.replace(training, start_checkpoint=begun.config.start_checkpoint),
+        own if is_alike else base.average,
+    )
+
+
+def _shapes(state: State) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def check_same_senses(base: PolicySpec, spec: PolicySpec) -> None:

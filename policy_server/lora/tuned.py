@@ -108,11 +108,10 @@ def _started_from(run: Path, checkpoint: Checkpoint, base: Path | None) -> State
         raise ConfigurationError(
             f"the run in '{run}' started from nothing (no start_from): it has no base to compare with"
         )
-    started = load_checkpoint(
-        folder, BEST_FILE if config.start_checkpoint == "best" and base is None else CHECKPOINT_FILE
-    )
+    file = BEST_FILE if config.start_checkpoint == "best" else CHECKPOINT_FILE
+    started = load_checkpoint(folder, file)
     if started is None:
-        raise ConfigurationError(f"no checkpoint in '{folder}', the base of '{run}': give its folder with --base-run")
+        raise ConfigurationError(f"no {file} in '{folder}', the base of '{run}': give its folder with --base-run")
     return started.average
 
 

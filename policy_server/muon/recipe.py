@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from policy_server.muon.cost import CostModel, cost, flops
 from policy_server.muon.recipe_file import Recipe
 from policy_server.muon.response import orthogonalisation_error, response, squared_errors
 from policy_server.muon.spectrum import quantile, schatten4
+from policy_server.runtime.errors import ConfigurationError
 
 # What everybody runs: Jordan's quintic, five steps, on the matrix itself.
 FIXED_FIVE = PolarConfig(method="jordan", steps=5, form="direct")
@@ -53,6 +55,9 @@ class RecipeConfig:
     they work), and over the whole spectrum not that of the fixed five steps. Where nothing does all this, the configuration with
     the smallest error over the whole spectrum is taken. ``precisions``: which may be used; bfloat16 is where it costs less by the
     cost model, and what it rounds counts as error.
+
+    Raises:
+        ConfigurationError: a value out of range.
     """
 
     quantile: float = 0.5
@@ -60,6 +65,16 @@ class RecipeConfig:
     margin: float = 0.5
     largest_error: float = 0.2
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile <= 1:
+            raise ConfigurationError(
+                f"quantile: {self.quantile:g}: must be above 0 and at most 1 (0.5: the upper half of the directions)"
+            )
+        if not self.margin > 0:
+            raise ConfigurationError(f"margin: {self.margin:g}: must be above 0 (0.5: half of the quantile)")
+        if not self.precisions:
+            raise ConfigurationError(f"precisions: none: give at least one of {', '.join(get_args(Precision))}")
 
 
 def choose_recipe(

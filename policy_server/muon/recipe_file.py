@@ -51,9 +51,33 @@ def recipe_from_plain(values: Mapping[str, Any], source: str) -> Recipe:
     unknown = set(values) - {"default", "layers", "prediction"}
     if unknown:
         raise ConfigurationError(f"{source}: unknown key '{min(unknown)}'; known keys: default, layers, prediction")
-    layers = values.get("layers") or {}
-    return Recipe(
-        build(PolarConfig, values.get("default") or {}, f"{source}: default"),
-        {name: build(PolarConfig, layer, f"{source}: layers: {name}") for name, layer in layers.items()},
-        dict(values.get("prediction") or {}),
+    default, layers, prediction = (
+        _mapping({} if values.get(key) is None else values[key], f"{source}: {key}")
+        for key in ("default", "layers", "prediction")
     )
+    return Recipe(
+        _config(default, f"{source}: default"),
+        {_name(name, source): _config(layer, f"{source}: layers: {name}") for name, layer in layers.items()},
+        dict(prediction),
+    )
+
+
+def _config(values: Any, where: str) -> PolarConfig:
+    try:
+        return build(PolarConfig, _mapping(values, where), where)
+    except ConfigurationError as error:  # what the configuration itself refuses does not say where it stands
+        raise ConfigurationError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+
+
+def _mapping(values: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{where}: {values!r} is not a mapping of settings: write it as key: value")
+    return values
+
+
+def _name(name: Any, source: str) -> str:
+    if not isinstance(name, str):
+        raise ConfigurationError(
+            f"{source}: layers: {name!r} is no text: give a parameter's name or a pattern, in quotes"
+        )
+    return name

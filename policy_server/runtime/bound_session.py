@@ -1,11 +1,14 @@
 """A session that runs on buffers of its own, which stay where they are: what a captured CUDA graph needs, and no allocation per call."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+
+from policy_server.runtime.session import gpu_lock
 
 Shape = tuple[int, ...]
 
@@ -28,10 +31,21 @@ class BoundSession:
         self._session = session
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._output = session.get_outputs()[0].name
+        # ONNX Runtime keeps captured graphs and handles per thread: this session's live in one thread, whoever asks.
+        self._thread = ThreadPoolExecutor(1, "gpu") if self._device == "cuda" else None
         self._buffers: dict[tuple[Shape, ...], _Buffers] = {}
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]], output_shape: Shape) -> NDArray[np.float32]:
         """The output for these inputs, a copy. Give the same inputs in the same order in every call."""
+        if self._thread is None:
+            return self._run(inputs, output_shape)
+        return self._thread.submit(self._run_on_gpu, inputs, output_shape).result()
+
+    def _run_on_gpu(self, inputs: Mapping[str, NDArray[np.generic]], output_shape: Shape) -> NDArray[np.float32]:
+        with gpu_lock:
+            return self._run(inputs, output_shape)
+
+    def _run(self, inputs: Mapping[str, NDArray[np.generic]], output_shape: Shape) -> NDArray[np.float32]:
         shapes = tuple(value.shape for value in inputs.values())
         if shapes not in self._buffers:
             self._buffers[shapes] = self._bind(inputs, output_shape)

@@ -18,7 +18,7 @@ from policy_server.runtime.adapter import Adapter, AdapterError
 from policy_server.runtime.adapter_inputs import ANY_RANK, adapter_inputs, check_adapter, graph_inputs
 from policy_server.runtime.bound_session import BoundSession
 from policy_server.runtime.bundle import Bundle
-from policy_server.runtime.errors import BundleError
+from policy_server.runtime.errors import BundleError, ProviderError
 from policy_server.runtime.inpainting import (
     INPAINTING_INPUTS,
     Inpainting,
@@ -31,11 +31,21 @@ from policy_server.runtime.preprocessing import preprocess
 from policy_server.runtime.session import open_session
 
 
+def check_precision(bundle: Bundle, provider: str) -> None:
+    """Raises ProviderError when the provider would silently compute such a bundle on the CPU."""
+    if bundle.manifest.precision == "int8" and provider != "cpu":
+        raise ProviderError(
+            f"bundle '{bundle.path}' has int8 weights, which provider '{provider}' would leave to the CPU: ask for 'cpu', or give a "
+            "float32 or float16 bundle"
+        )
+
+
 class Encoder:
     """One frame per camera → one embedding. Warmed up on construction."""
 
     def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1) -> None:
         self._cameras = bundle.spec.cameras
+        check_precision(bundle, provider)
         bound = bundle.manifest.target == "gpu"
         self._session = open_session(bundle.encoder_path, provider, threads, captured=bound)
         self._check_shapes(bundle)
@@ -83,6 +93,7 @@ class Denoiser:
     def __init__(self, bundle: Bundle, *, provider: str = "cpu", threads: int = 1, candidates: int = 1) -> None:
         spec = bundle.spec
         self._bundle = bundle
+        check_precision(bundle, provider)
         bound = bundle.manifest.target == "gpu"
         self._session = open_session(bundle.denoiser_path, provider, threads, captured=bound)
         self.chunk_shape = (spec.action.horizon, len(spec.action.joints))

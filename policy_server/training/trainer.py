@@ -25,7 +25,7 @@ from policy_server.muon.optimizer import Muon
 from policy_server.runtime.errors import ConfigurationError, PolicyError
 from policy_server.runtime.manifest import PolicySpec
 from policy_server.training.batches import BatchReader
-from policy_server.training.checkpoint import Checkpoint, load_checkpoint, load_start, save_checkpoint
+from policy_server.training.checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, load_start, save_checkpoint
 from policy_server.training.configuration import OptimizerConfig, TrainingConfig, ValidationConfig
 from policy_server.training.distributed import World
 from policy_server.training.episodes import Episodes
@@ -67,7 +67,7 @@ class Trainer:
         if config.encoder.weights is not None:
             started = {name: value.clone() for name, value in self.model.encoder.state_dict().items()}
             load_encoder_weights(self.model, config.encoder.weights)
-            if config.lora.rank:
+            if config.lora.rank and not (config.output / CHECKPOINT_FILE).exists():  # else what it began with is in there
                 check_encoder_is_of_base(self.model, started)
         if self.teacher is not None:
             check_encoder(self.model, self.teacher, config)

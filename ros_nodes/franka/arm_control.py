@@ -141,6 +141,7 @@ class ArmControl:
         """
         if not self.states.may_follow or self.guard.state == UNLATCHED:
             return False
+        self.guard.take_up_from_tail(now_ns)
         self.guard.accept(chunk, now_ns, bundle_hash)
         self.states.chunk_followed()
         return True
@@ -153,6 +154,7 @@ class ArmControl:
         self._watch(now_ns)
         if self.guard.state == UNLATCHED:
             return
+        self.guard.take_up_from_tail(now_ns)
         self._window.extend(self.guard.advance(until_ns))
         if not self.guard.is_led:
             self.states.fell_silent(self.guard.reason)
@@ -194,12 +196,15 @@ class ArmControl:
         if reading is not None and reading.mode == ArmMode.REFLEX:
             self._fault(f"the robot stopped by itself: {', '.join(reading.errors) or 'no error named'}")
             self._let_go()
-        if self.guard.state == UNLATCHED:
+        waits = self.guard.state == UNLATCHED
+        if waits and not self.states.may_follow:
             return
         if reading is not None and reading.mode == ArmMode.USER_STOPPED:
             self._fault("the robot is user stopped: release the enabling button or the emergency stop")
             self._let_go()
         elif reading is not None and reading.mode == ArmMode.DISCONNECTED:
+            if waits and self._auto_arm:
+                return  # nobody armed it yet, and it need not be there yet
             self._lose("the arm does not answer: check its driver and its connection")
         elif contact := self._contact():
             if self.states.state != ArmState.FAULT:

@@ -62,7 +62,7 @@ class ArmStates:
     def pause(self) -> None:
         """Come to rest and hold until the arm is armed again. Raises CommandRefused where nothing can be paused."""
         if self.state in (ArmState.UNARMED, ArmState.FAULT):
-            raise CommandRefused(f"the arm is {self.state}: there is nothing to pause")
+            raise CommandRefused(f"the arm is {self.state} ({self.cause}): there is nothing to pause")
         self.hold("paused by the operator", resumes=False)
 
     def stop(self) -> None:

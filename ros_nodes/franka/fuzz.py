@@ -174,7 +174,7 @@ def _judged(flight: Flight, limits: JudgedLimits) -> list[str]:
 def _varied(settings: GuardSettings, seed: int) -> GuardSettings:
     """Each rule of blending, and every rate from 100 to 1000 Hz, in turn."""
     rule = tuple(Rule)[seed % len(Rule)]
-    period_ns = _PERIODS_MS[seed % len(_PERIODS_MS)] * 1_000_000
+    period_ns = _PERIODS_MS[seed // len(Rule) % len(_PERIODS_MS)] * 1_000_000  # every rule meets every period
     blending = dataclasses.replace(settings.blending, rule=rule)
     return dataclasses.replace(settings, blending=blending, set_point_period_ns=period_ns)
 

@@ -61,14 +61,15 @@ class Guard:
         state: "unlatched", "holding" (at rest), "running" (following a chunk) or "stopping".
         reason: why the guard is in its state, one line.
         kept_out: why the newest set-point does not go where the chunk leads, one of ``KEEP_OUT_REASONS``, or "".
-        counters: accepted chunks, refused ones per reason, clamped ones, stops, set-points with a joint held back and, per
+        counters: accepted chunks, refused ones per reason, clamped ones, stops, commands that came so late that the arm was
+            braking already, set-points with a joint held back and, per
             reason, those at which the arm was kept out of where it may not be.
     """
 
     def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
         self._planner = MotionPlanner(settings)
-        counted = ("accepted", *REASONS, "clamped", "watchdog_stops", "chunks_ended", "halts", "limited")
+        counted = ("accepted", *REASONS, "clamped", "watchdog_stops", "chunks_ended", "halts", "late", "limited")
         self.counters = dict.fromkeys((*counted, *KEEP_OUT_REASONS), 0)
         self._announced_hash = ""
         self._tail_spacing_ns = -(-_TAIL_SPACING_NS // settings.set_point_period_ns) * settings.set_point_period_ns
@@ -161,6 +162,20 @@ class Guard:
             self.counters[refusal.reason] += 1
             raise
         self.counters["accepted"] += 1
+
+    def take_up_from_tail(self, now_ns: int) -> None:
+        """Nothing was handed on since the newest set-point's time, which is past: since then the arm has followed the braking tail, and
+        from there it is led on. Changes nothing while set-points are known ahead of ``now_ns``."""
+        if self.state == UNLATCHED or now_ns < self._time_ns + self._settings.set_point_period_ns:
+            return
+        self.counters["late"] += int(not self._motion.is_at_rest())
+        period_ns = self._settings.set_point_period_ns
+        while self._time_ns + period_ns <= now_ns and not self._motion.is_at_rest():
+            self._motion = self._planner.brake(self._motion)
+            self._time_ns += period_ns
+        self._time_ns = max(self._time_ns, now_ns // period_ns * period_ns)
+        if self.state == STOPPING and self._motion.is_at_rest():
+            self._enter(HOLDING, self.reason)
 
     def halt(self, reason: str) -> None:
         """Brake from the next set-point on and then hold, whatever was accepted; a chunk accepted later ends the hold."""

@@ -7,10 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from policy_server.runtime.errors import PolicyError
+from policy_server.runtime.whole_file import write_whole
 
 
 class SoakRecordError(PolicyError):
     """The file belongs to another soak, or is no record of one."""
+
+
+@dataclass(frozen=True)
+class SoakConditions:
+    """What a soak is run with. Counts of parts that were run with different ones do not add up.
+
+    Attributes:
+        task: name.
+        bundle_hash: of the policy's bundle.
+        arm_file_sha256: of the guard's settings.
+        enforce_communication: whether late packets are a reflex.
+        every_s: time between two faults.
+    """
+
+    task: str
+    bundle_hash: str
+    arm_file_sha256: str
+    enforce_communication: bool
+    every_s: float
 
 
 @dataclass
@@ -20,6 +40,7 @@ class SoakRecord:
     Attributes:
         minutes: how long it is to last in all.
         seed: of the faults and of the episodes.
+        conditions: what it is run with.
         done_s: motion so far.
         faults: per kind, how many struck, after how many the arm moved again, and the longest rest after silence in s.
         reflexes_by_us: reasons of motions that the robot aborted without being asked to.
@@ -32,6 +53,7 @@ class SoakRecord:
 
     minutes: float
     seed: int
+    conditions: SoakConditions
     done_s: float = 0.0
     faults: dict[str, dict[str, int]] = field(default_factory=dict)
     reflexes_by_us: list[str] = field(default_factory=list)
@@ -68,23 +90,44 @@ class SoakRecord:
 
     def save(self, file: Path) -> None:
         """Whole or not at all."""
-        partial = file.with_suffix(".tmp")
-        partial.write_text(json.dumps(self.summary(), indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, json.dumps(self.summary(), indent=1) + "\n")
 
 
-def load_or_begin(file: Path, minutes: float, seed: int) -> SoakRecord:
-    """The record in ``file`` when it is of this soak, else a new one. Raises SoakRecordError for another soak's file."""
+def load_or_begin(file: Path, minutes: float, seed: int, conditions: SoakConditions) -> SoakRecord:
+    """The record in ``file`` when it is of this soak, else a new one.
+
+    Raises:
+        SoakRecordError: the file is of a soak with other options, of one from before they were kept, or no record at all.
+    """
+    begun = SoakRecord(minutes, seed, conditions)
     if not file.exists():
-        return SoakRecord(minutes, seed)
+        return begun
+    record = _read(file)
+    was, is_now = _options(record), _options(begun)
+    other = [f"{name} was {was[name]} and is now {is_now[name]}" for name in was if was[name] != is_now[name]]
+    if other:
+        raise SoakRecordError(
+            f"{file} is of a soak with other options ({'; '.join(other)}): give the same options or choose another file"
+        )
+    return record
+
+
+def _read(file: Path) -> SoakRecord:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         values.pop("summary")
-        record = SoakRecord(**values)
-    except (ValueError, KeyError, TypeError):
+        if "conditions" not in values:
+            raise SoakRecordError(
+                f"{file} is an old record that does not say with which task, bundle, arm file and options it was run: it cannot be "
+                "gone on with, choose another file"
+            )
+        conditions = SoakConditions(**values.pop("conditions"))
+        return SoakRecord(**values, conditions=conditions)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise SoakRecordError(f"{file} is no record of a soak: choose another file") from None
-    if (record.minutes, record.seed) != (minutes, seed):
-        raise SoakRecordError(
-            f"{file} is of a soak of {record.minutes} minutes with seed {record.seed}: choose another file or give the same options"
-        )
-    return record
+
+
+def _options(record: SoakRecord) -> dict[str, object]:
+    """What must be the same in all parts of a soak, by name."""
+    values = {"minutes": record.minutes, "seed": record.seed, **dataclasses.asdict(record.conditions)}
+    return {name.replace("_", " "): value for name, value in values.items()}

@@ -59,7 +59,9 @@ class Soak:
         self._ended_by_us: set[int] = set()
 
     def run(self, stopped: Callable[[], bool], saved: Callable[[], None]) -> None:
-        """Raises SoakError, LoopbackRobotError. ``saved`` is called now and then, and at the end."""
+        """Raises SoakError, LoopbackRobotError. ``saved`` is called now and then, and at the end. A full record starts nothing."""
+        if self._record.left_s == 0.0:
+            return
         folder = Path(self._options.output_dir)
         self._graph = soak_graph(self._options)
         with claimed_domain(self._options.domain_id):

@@ -37,6 +37,7 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
         f"{len(pending)} of {len(plan.cells)} cells to run; {len(plan.results)} are done, {len(plan.failures)} failed before",
         flush=True,
     )
+    orphaned: set[str] = set()  # bases that failed, and so have left others waiting
     if pending:
         engine = _engine(plan, arguments)
         signal.signal(signal.SIGTERM, _interrupt)  # only now: Ray sets a handler of its own
@@ -44,6 +45,7 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
         with Display() as display:
             left = run_cells(plan, engine, RunLimits(arguments.only, limit_s), display)
         orphans = [cell for cell in left if cell.base is not None and cell.base.hash in plan.failures]
+        orphaned = {cell.base.hash for cell in orphans if cell.base is not None}
         if orphans:
             print(f"left because the policy that they adapt failed: {counted(len(orphans), 'cell')}")
         if len(left) > len(orphans):
@@ -52,7 +54,7 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
     failed = [
         plan.failures[cell.hash]
         for cell in plan.cells
-        if cell.hash in plan.failures and is_chosen(cell, arguments.only)
+        if cell.hash in plan.failures and (cell.hash in orphaned or is_chosen(cell, arguments.only))
     ]
     for failure in failed:
         print(f"failed: {failure.cell}: {failure.stage}: {failure.error}")

@@ -21,6 +21,7 @@ class Adaptation:
         demonstrations: 0 for the base's policy as it is.
         trained_fraction: share of the policy's parameters that was trained; 0 when none was.
         success: under the shift.
+        base: success of the bases of these seeds on the task as it is built; None unless all are in the table.
         as_built: on the task as it is built; None where it was not evaluated.
         change: there, adapted minus base, in pairs of the same seed; None without a base in the table.
         train_s: median wall time of a training.
@@ -31,6 +32,7 @@ class Adaptation:
     seeds: tuple[int, ...]
     trained_fraction: float
     success: Rate
+    base: Rate | None
     as_built: Rate | None
     change: Difference | None
     train_s: float
@@ -82,10 +84,17 @@ def _row(method: str, count: int, cells: Sequence[CellResult], by_hash: dict[str
         seeds=tuple(sorted(cell.seed for cell in cells)),
         trained_fraction=max(cell.trained_fraction for cell in cells),
         success=success,
+        base=_base(cells, by_hash),
         as_built=_pooled(cell.as_built for cell in cells),
         change=_change(cells, by_hash),
         train_s=median(cell.train_s for cell in cells),
     )
+
+
+def _base(cells: Sequence[CellResult], by_hash: dict[str, CellResult]) -> Rate | None:
+    """Of the cells' own bases: another seed's may be better or worse."""
+    bases = dict.fromkeys(cell.base for cell in cells)
+    return _pooled(by_hash[base].outcomes for base in bases) if by_hash.keys() >= bases.keys() else None
 
 
 def _pooled(outcomes: Iterable[str]) -> Rate | None:

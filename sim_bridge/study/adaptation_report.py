@@ -15,8 +15,8 @@ def adaptation_sections(worlds: Sequence[ShiftedWorld], plot: str | None) -> Ite
     yield ""
     yield "The base is trained on the task as it is built, with all demonstrations. An adapted policy starts from it (from scratch: from"
     yield "nothing, with the same networks) and sees so many demonstrations of the shifted task. *Of the base's*: its success under the"
-    yield "shift, as a share of the base's on the task as it is built. *As built*: its success there, on the base's own episodes; the"
-    yield "change is paired with the base, p is McNemar's exact test. Trained: the share of the policy's parameters."
+    yield "shift, as a share of the base's, of the same seeds, on the task as it is built. *As built*: its success there, on the base's"
+    yield "own episodes; the change is paired with the base, p is McNemar's exact test. Trained: the share of the policy's parameters."
     yield ""
     if plot:
         yield f"![Success under the shift, and on the task as it is built]({plot})"
@@ -28,18 +28,19 @@ def adaptation_sections(worlds: Sequence[ShiftedWorld], plot: str | None) -> Ite
 def _section(world: ShiftedWorld) -> Iterator[str]:
     yield f"### {world.task}, {world.shift}"
     yield ""
-    yield f"{_description(world.shift)} Context {world.context_length}, {world.backbone}."
+    yield f"{describe_shift(world.shift)} Context {world.context_length}, {world.backbone}."
     if world.base is not None:
         yield f"The base on the task as it is built: {_rate(world.base)} %."
     yield ""
     yield "| method | demonstrations | seeds | trained | under the shift, % | of the base's | as built, % | change | p | training, s |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for row in sorted(world.rows, key=lambda row: row.demonstrations):
-        yield _row(row, world.base)
+        yield _row(row)
     yield ""
 
 
-def _row(row: Adaptation, base: Rate | None) -> str:
+def _row(row: Adaptation) -> str:
+    base = row.base
     share = "-" if base is None or not base.successes else f"{_share(row.success) / _share(base):.0%}"
     change, p = ("-", "-") if row.change is None else (_interval(row), _p(row.change.p))
     trained = "-" if not row.demonstrations else f"{100 * row.trained_fraction:.3g} %"
@@ -72,7 +73,8 @@ def _p(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def _description(shift: str) -> str:
+def describe_shift(shift: str) -> str:
+    """A sentence or two on what is different."""
     try:
         return read_shift(shift).description
     except ShiftError:

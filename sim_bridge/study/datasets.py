@@ -16,6 +16,7 @@ from sim_bridge.study.cells import Cell
 from sim_bridge.study.configuration import CollectionConfig
 
 _ATTEMPTS = 5
+_TELLING_SEEDS = 10  # with fewer, a good expert may fail on all of them
 _POLL_S = 0.1
 _SHIFTED_SEED = 2_000_000
 _SEEDS_PER_DATASET = 1_000
@@ -60,24 +61,42 @@ def collect(source: Source, count: int, config: CollectionConfig, workers: int, 
     Another process that collects the same dataset is waited for. The command's progress bar goes to this process' terminal.
 
     Raises:
-        DatasetError: the command failed, or far too many demonstrations do.
+        DatasetError: the command failed, or so do all demonstrations, or far too many.
     """
     dataset = source.dataset
     dataset.parent.mkdir(parents=True, exist_ok=True)
     with dataset.with_name(f".{dataset.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        seeds = count
+        if count_of(dataset) >= count:
+            return
+        # A shifted source has so many; beyond them begin the worlds of another training seed.
+        limit = sys.maxsize if source.first_seed is None else _SEEDS_PER_DATASET
+        seeds, wanted = 0, count
         for _ in range(_ATTEMPTS):
+            seeds = min(wanted, limit)
+            _run(source, seeds, config, workers, root)
             have = count_of(dataset)
             if have >= count:
                 return
-            _run(source, seeds, config, workers, root)
-            have = max(1, count_of(dataset))
-            seeds += math.ceil((count - have) * seeds / have)
+            if seeds == limit or (not have and seeds >= _TELLING_SEEDS):
+                break
+            wanted = _seeds_for(count, have, seeds)
         raise DatasetError(
-            f"'{dataset}' has {count_of(dataset)} of {count} demonstrations after {_ATTEMPTS} rounds: "
-            f"look at the expert with python -m sim_bridge.check_experts --task {source.task}"
+            f"'{dataset}' has {count_of(dataset)} of {count} demonstrations after {seeds} seeds: "
+            f"look at the expert with {_check_of(source)}"
         )
+
+
+def _seeds_for(count: int, have: int, seeds: int) -> int:
+    """How many seeds give ``count`` demonstrations, when ``seeds`` of them gave ``have``."""
+    return math.ceil(count * seeds / have) if have else _TELLING_SEEDS
+
+
+def _check_of(source: Source) -> str:
+    command = f"python -m sim_bridge.check_experts --task {source.task}"
+    if source.shift:
+        command += f" --shift {source.shift}"
+    return command if source.first_seed is None else f"{command} --seed {source.first_seed}"
 
 
 def _run(source: Source, seeds: int, config: CollectionConfig, workers: int, root: Path) -> None:

@@ -86,9 +86,12 @@ class Plan:
         write_table(self.table, [*self.ordered_results, *self.strangers])
 
     def forget_failures(self, only: str = "*") -> None:
-        """Make failed cells pending again."""
+        """Make failed cells pending again, of those that are chosen, and the failed ones that these adapt."""
+        chosen = [cell for cell in self.cells if is_chosen(cell, only)]
+        needed = {cell.base.hash for cell in chosen if cell.base is not None and cell.hash not in self.results}
+        again = needed | {cell.hash for cell in chosen}
         for cell in self.cells:
-            if cell.hash in self.failures and is_chosen(cell, only):
+            if cell.hash in self.failures and cell.hash in again:
                 forget_failure(self.folder(cell))
                 del self.failures[cell.hash]
 

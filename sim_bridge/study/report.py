@@ -12,7 +12,7 @@ from policy_server.runtime.whole_file import write_whole
 from sim_bridge.intervals import Rate
 from sim_bridge.study.adaptation import shifted_worlds
 from sim_bridge.study.adaptation_plot import plot_adaptation
-from sim_bridge.study.adaptation_report import adaptation_sections
+from sim_bridge.study.adaptation_report import adaptation_sections, describe_shift
 from sim_bridge.study.comparisons import Comparison, compare
 from sim_bridge.study.configuration import ComparisonConfig
 from sim_bridge.study.plan import Plan
@@ -23,6 +23,7 @@ from sim_bridge.study.statistics import RESAMPLES
 from sim_bridge.study.summary import Point, lines
 from sim_bridge.tasks.registry import task_by_name
 
+_NAMED = 10  # of the cells that are missing
 MARKER = "<!-- All below is written by sim_bridge.study; what stands above stays. -->"
 _LINE_AXES = ("demonstrations", "method", "backbone")
 
@@ -53,6 +54,7 @@ def _body(plan: Plan, config_file: str) -> Iterator[str]:
     yield from _plots(plan, unshifted)
     for task in dict.fromkeys(result.task for result in unshifted):
         yield from _task(task, [result for result in unshifted if result.task == task])
+    yield from _trained_under_shifts([result for result in results if result.shift and not result.base])
     yield from _adaptation(plan, results)
     yield from _comparisons(plan, results)
     yield from _cost(unshifted)
@@ -100,6 +102,20 @@ def _task(task: str, results: Sequence[CellResult]) -> Iterator[str]:
     yield f"Memory: {facts.memory}{chance}. Local stability: {facts.local_stability}. Success in percent, by context length"
     yield f"(an observation every {_range(result.stride_ticks for result in results)} ticks)."
     yield ""
+    yield from _success(results)
+
+
+def _trained_under_shifts(results: Sequence[CellResult]) -> Iterator[str]:
+    """Policies that adapt none: trained from nothing, and evaluated, in a shifted world."""
+    for task, shift in dict.fromkeys((result.task, result.shift) for result in results):
+        yield f"## {task}, trained under {shift}"
+        yield ""
+        yield f"{describe_shift(shift)} Both the demonstrations and the evaluation are of that. Success in percent, by context length."
+        yield ""
+        yield from _success([result for result in results if (result.task, result.shift) == (task, shift)])
+
+
+def _success(results: Sequence[CellResult]) -> Iterator[str]:
     by_line = lines(results, _LINE_AXES)
     counts = {result.regime: result.demonstrations for result in results}
     yield from _by_length(by_line, counts, lambda point: point.success)
@@ -218,7 +234,9 @@ def _what_is_missing(plan: Plan) -> Iterator[str]:
     yield "## What is missing"
     yield ""
     if missing:
-        yield f"Without a result: {counted(len(missing), 'cell')}: {', '.join(f'`{cell.id}`' for cell in missing)}."
+        named = ", ".join(f"`{cell.id}`" for cell in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        yield f"Without a result: {counted(len(missing), 'cell')}: {named}{more}."
     for failure in plan.failures.values():
         yield f"- `{failure.cell}` failed in {failure.stage}: {failure.error}"
     if plan.strangers:

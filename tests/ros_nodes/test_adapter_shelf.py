@@ -99,6 +99,62 @@ def test_an_adapter_that_is_dropped_while_it_is_loaded_stays_away(slow: SlowDeno
     assert (slow.active, slow.loaded) == (None, ())
 
 
+class DenoiserThatLingers(Denoiser):
+    """Has loaded an adapter, and does not return yet."""
+
+    has_loaded: threading.Event
+    may_return: threading.Event
+
+    def load(self, adapter: Adapter) -> None:
+        super().load(adapter)
+        self.has_loaded.set()
+        self.may_return.wait()
+
+
+@pytest.fixture
+def lingering(folder: Path) -> Iterator[DenoiserThatLingers]:
+    denoiser = DenoiserThatLingers(load_bundle(folder))
+    denoiser.has_loaded, denoiser.may_return = threading.Event(), threading.Event()
+    yield denoiser
+    denoiser.may_return.set()
+
+
+def test_another_change_just_before_an_adapter_is_called_ready_does_not_take_it_away(
+    lingering: DenoiserThatLingers, left: str
+) -> None:
+    shelf = AdapterShelf(lingering)
+    put(shelf, left)
+    lingering.has_loaded.wait()
+    put(shelf, left, active="left")
+    lingering.may_return.set()
+    shelf.wait()
+    assert (lingering.active, lingering.loaded) == ("left", ("left",))
+
+
+def test_an_adapter_that_is_put_back_while_it_is_still_loaded_the_first_time_is_ready_in_the_end(
+    lingering: DenoiserThatLingers, left: str
+) -> None:
+    shelf = AdapterShelf(lingering)
+    put(shelf, left)
+    lingering.has_loaded.wait()
+    put(shelf)
+    put(shelf, left, active="left")
+    lingering.may_return.set()
+    shelf.wait()
+    assert (lingering.active, states(shelf)) == ("left", {"left": "ready"})
+
+
+def test_an_adapter_that_the_denoiser_has_not_is_never_called_ready(
+    denoiser: Denoiser, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = AdapterShelf(denoiser)
+    monkeypatch.setattr(denoiser, "load", lambda adapter: None)
+    put(shelf, left, active="left")
+    with pytest.raises(AdapterError, match="'left' was dropped while it was loaded"):
+        shelf.wait()
+    assert (denoiser.active, states(shelf)) == (None, {"left": "failed"})
+
+
 def test_a_plan_that_does_not_fit_changes_nothing(denoiser: Denoiser, folder: Path, left: str, tmp_path: Path) -> None:
     shelf = AdapterShelf(denoiser)
     put(shelf, left, active="left")

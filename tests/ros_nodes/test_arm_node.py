@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -21,6 +23,7 @@ from tests.synthetic_bundle import JOINTS
 pytestmark = pytest.mark.ros
 
 Start = Callable[..., StartedNodes]
+CONFIGURE = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
 
 
 def arm_node(**parameters: ParameterValue) -> NodeSpec:
@@ -104,6 +107,15 @@ def test_what_the_arm_says_of_itself_is_seen_before_any_chunk_comes(start_nodes:
         return next((item.value for item in reports[-1].values if item.key == "mode"), "") if reports else ""
 
     robot.wait_for(lambda: mode() == "idle", "a reading of the arm")
+
+
+def test_an_arm_node_that_is_not_active_says_so_and_obeys_nothing(start_nodes: Start) -> None:
+    robot = start_nodes(arm_node(autostart=False)).robot
+    assert robot.call(ChangeState, "arm_node/change_state", CONFIGURE).success
+    for name in ("arm", "pause", "stop"):
+        answer = command(robot, name)
+        assert not answer.success and "not active" in answer.message
+    robot.wait_for(lambda: robot.reports_of("arm_node"), "a report")
 
 
 def test_a_stop_latches_and_recovery_makes_the_others_forget_before_the_arm_can_be_armed(start_nodes: Start) -> None:

@@ -266,6 +266,8 @@ def test_a_node_in_the_error_state_can_be_brought_back(start_nodes: Start, bundl
 def test_without_autostart_a_node_waits_for_transitions(start_nodes: Start, bundle: Path) -> None:
     robot = start_nodes(spec("history_node", bundle=str(bundle), autostart=False)).robot
     assert robot.state_of("history_node") == "unconfigured"
+    # It also says so by itself, once a second.
+    robot.wait_for(lambda: robot.reports_of("history_node"), "a report")
     walk = (
         (Transition.TRANSITION_CONFIGURE, "inactive"),
         (Transition.TRANSITION_ACTIVATE, "active"),
@@ -294,6 +296,7 @@ def test_without_autostart_a_node_waits_for_transitions(start_nodes: Start, bund
         (spec("inference_node"), "parameter 'bundle' is not set"),
         (spec("inference_node", bundle="/x", candidates=-1), "'candidates' is -1"),
         (spec("arm_node", arm_file="/nowhere.yaml"), "no file '/nowhere.yaml'"),
+        (spec("arm_node", command_period_s=0.1), "lookahead_s 0.04: the set-points would end before the next command"),
         (spec("arm_node", robot="fr4"), "unknown robot 'fr4'; did you mean 'fr3'?"),
         (spec("camera_node", cameras_file="/nowhere.yaml"), "no file '/nowhere.yaml'"),
     ],

@@ -5,8 +5,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from action_msgs.msg import GoalStatus
 
 from ros_nodes import robot_recovery
+from ros_nodes.franka.backends.backend import RecoveryError
 from ros_nodes.robot_recovery import FrankaRos2Recovery
 
 
@@ -17,6 +19,8 @@ class Done:
         self._result = result
 
     def result(self) -> Any:
+        if isinstance(self._result, Exception):
+            raise self._result
         return self._result
 
     def add_done_callback(self, callback: Any) -> None:
@@ -31,9 +35,10 @@ class FakeRobot:
         self.answers = True
         self.accepts = True
         self.switches = True
+        self.ending: Any = SimpleNamespace(status=GoalStatus.STATUS_SUCCEEDED)
 
     def action_client(self, *_: Any) -> Any:
-        handle = SimpleNamespace(accepted=self.accepts, get_result_async=lambda: Done("recovered"))
+        handle = SimpleNamespace(accepted=self.accepts, get_result_async=lambda: Done(self.ending))
         return SimpleNamespace(
             wait_for_server=lambda timeout_s: self.answers,
             send_goal_async=lambda goal: self.done.append("acknowledge") or Done(handle),
@@ -65,14 +70,15 @@ def robot(monkeypatch: pytest.MonkeyPatch) -> FakeRobot:
 
 
 def test_errors_are_acknowledged_before_the_controllers_start_again(robot: FakeRobot) -> None:
-    assert FrankaRos2Recovery(robot).run() == ""  # type: ignore[arg-type]
+    FrankaRos2Recovery(robot).run()  # type: ignore[arg-type]
     assert robot.done == ["acknowledge", "stop", "start"]
 
 
 def test_without_the_messages_the_failure_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "franka_msgs", None)
     monkeypatch.setitem(sys.modules, "franka_msgs.action", None)
-    assert "franka_msgs" in FrankaRos2Recovery(SimpleNamespace()).run()  # type: ignore[arg-type]
+    with pytest.raises(RecoveryError, match="franka_msgs"):
+        FrankaRos2Recovery(SimpleNamespace()).run()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -80,5 +86,22 @@ def test_without_the_messages_the_failure_names_the_package(monkeypatch: pytest.
 )
 def test_a_step_that_fails_is_said_and_ends_the_recovery(robot: FakeRobot, attribute: str, says: str) -> None:
     setattr(robot, attribute, False)
-    assert says in FrankaRos2Recovery(robot).run()  # type: ignore[arg-type]
+    with pytest.raises(RecoveryError, match=says):
+        FrankaRos2Recovery(robot).run()  # type: ignore[arg-type]
     assert "start" not in robot.done
+
+
+@pytest.mark.parametrize(
+    ("ending", "says"),
+    [
+        (SimpleNamespace(status=GoalStatus.STATUS_ABORTED), r"error_recovery was aborted.*Desk"),
+        (SimpleNamespace(status=GoalStatus.STATUS_CANCELED), r"error_recovery was canceled.*Desk"),
+        (SimpleNamespace(status=GoalStatus.STATUS_UNKNOWN), r"error_recovery was of status 0.*Desk"),
+        (RuntimeError("the client was destroyed"), r"error_recovery did not end.*log"),
+    ],
+)
+def test_only_a_recovery_that_succeeded_starts_the_controllers(robot: FakeRobot, ending: Any, says: str) -> None:
+    robot.ending = ending
+    with pytest.raises(RecoveryError, match=says):
+        FrankaRos2Recovery(robot).run()  # type: ignore[arg-type]
+    assert robot.done == ["acknowledge"]

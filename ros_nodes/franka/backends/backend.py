@@ -63,10 +63,6 @@ class RecoveryError(BackendError):
     """A step of the recovery failed; names the step."""
 
 
-class GripperError(BackendError):
-    """The hand refused a command or does not answer."""
-
-
 class ArmBackend(Protocol):
     """An arm that is open. Calls come from one thread and return at once: what takes longer runs in the backend.
 
@@ -83,18 +79,13 @@ class ArmBackend(Protocol):
 
         The columns are the guard's joints: seven of the arm (rad), then one finger (m, half of the width). The stamps are
         absolute; points of the past are passed over; the last one is at rest, and there the arm stays. The first call
-        starts a motion where the arm stands, so that set-point must be there. No points change nothing.
+        starts a motion where the arm stands, so that set-point must be there. No points change nothing. The gripper goes to
+        the finger's last width beside the arm and never holds it up; what the hand refuses shows in ``read().errors``, where
+        the backend hears of it.
 
         Raises:
             ArmNotReadyError: the mode is not idle or moving.
             ArmConnectionError: nobody answers.
-        """
-        ...
-
-    def move_gripper(self, width_m: float) -> None:
-        """Open or close to this distance between both fingers (0 to 0.08 m), beside the set-points.
-
-        Returns at once and never disturbs the arm; the newest width counts. A refusal shows in ``read().errors``.
         """
         ...
 

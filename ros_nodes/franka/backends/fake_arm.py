@@ -15,11 +15,7 @@ _READY = (ArmMode.IDLE, ArmMode.MOVING)
 
 
 class FakeArm:
-    """See ``ArmBackend``; everything it does follows from the clock, its settings and the seed.
-
-    Attributes:
-        lost_count: how many calls of ``follow`` it lost.
-    """
+    """See ``ArmBackend``; everything it does follows from the clock, its settings and the seed."""
 
     def __init__(
         self,
@@ -32,7 +28,6 @@ class FakeArm:
         gripper_width_m: float = 0.08,
     ) -> None:
         """``delay_ns``: from a set-point's time to the arm. ``loss``: share of ``follow`` calls that never arrive."""
-        self.lost_count = 0
         self._clock_ns = clock_ns
         self._delay_ns = delay_ns
         self._loss = loss
@@ -56,13 +51,9 @@ class FakeArm:
         if len(points) == 0 or points.times_ns[-1] <= self._clock_ns():
             return
         if self._random.random() < self._loss:
-            self.lost_count += 1
             return
         self._points = points
         self._gripper_width_m = 2.0 * float(points.positions[-1, ARM_JOINTS])
-
-    def move_gripper(self, width_m: float) -> None:
-        self._gripper_width_m = width_m
 
     def stop(self) -> None:
         self._rest = self._motion()[0]

@@ -6,9 +6,9 @@ the one before it: the set-points' velocity a little ahead, corrected by the err
 interpreter stalls, the arm brakes and holds.
 
 Why velocities: a position motion of franky's that takes over starts half a step too slow, which is a jump of the
-acceleration; a velocity motion does not (docs/adr/0020). Two settings of franky
-matter as well: its low-pass filter stays off, since a motion that takes over starts from the unfiltered command, and its
-limits are set to the robot's, since its own are those of the Panda.
+acceleration; a velocity motion does not (docs/adr/0018). Two settings of franky matter as well: its low-pass filter stays
+off, since a motion that takes over starts from the unfiltered command, and its limits are set to the robot's, since its own
+are those of the Panda.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from ros_nodes.franka.backends.backend import (
 )
 from ros_nodes.franka.backends.franky_hand import FrankyHand
 from ros_nodes.franka.backends.franky_library import error_names, franky_library, one_line
-from ros_nodes.franka.backends.franky_robot import connect, recover
+from ros_nodes.franka.backends.franky_robot import connect, move, recover
 from ros_nodes.franka.backends.franky_settings import FrankySettings
 from ros_nodes.franka.backends.lead import ARM_JOINTS, Lead, lead_from
 from ros_nodes.franka.backends.realtime import own_threads, prefer
@@ -37,7 +37,6 @@ from ros_nodes.franka.set_points import SetPoints
 
 ClockNs = Callable[[], int]
 
-_NO_FILTER_HZ = 1000.0
 _HOLD_MS = 24 * 3600 * 1000
 _ARRIVED_RAD = 2e-4
 _READY = (ArmMode.IDLE, ArmMode.MOVING)
@@ -56,7 +55,6 @@ class FrankyArm:
     All calls to franky's robot are made under one lock, by a thread that reads and commands, or by ``recover``.
 
     Attributes:
-        lagging_count: set-points that the arm was too far from to reach in time.
         reflex_count: motions that the robot aborted.
     """
 
@@ -72,7 +70,6 @@ class FrankyArm:
 
         Raises BackendMissingError, or ArmConnectionError when nobody answers.
         """
-        self.lagging_count = 0
         self.reflex_count = 0
         self._settings = settings
         self._limits = limits
@@ -108,10 +105,6 @@ class FrankyArm:
         if len(points):
             self._points = points
             self._wake.set()
-
-    def move_gripper(self, width_m: float) -> None:
-        if self._hand is not None:
-            self._hand.move(width_m)
 
     def stop(self) -> None:
         self._points = None
@@ -153,11 +146,12 @@ class FrankyArm:
                 try:
                     self._step()
                 except self._franky.ControlException:
+                    self._moving = False
                     self._note_reflex(self._cause())
                 except self._franky.NetworkException:
                     self._lose("connection_lost")
                 except Exception as error:
-                    # A motion that franky refuses. The arm stands, and a person has to know why.
+                    # A motion that franky refuses. The one before it brakes and then holds, and a person has to know why.
                     self._note_reflex((f"franky: {one_line(error)}",))
             self._wake.wait(self._settings.read_period_ns * 1e-9)
             self._wake.clear()
@@ -187,9 +181,8 @@ class FrankyArm:
             self._arrived = points
         self._led, self._led_ns = points, now_ns
         lead = lead_from(points, now_ns, commanded, self._limits, self._settings.lead)
-        self.lagging_count += int(lead.lagging)
         others = own_threads() if not self._moving else None
-        self._robot.move(self._motion(lead), asynchronous=True, cutoff_frequency=_NO_FILTER_HZ)
+        move(self._robot, self._motion(lead))
         self._moving = True
         if others is not None:
             prefer(own_threads() - others)  # libfranka's, which lives as long as the motion
@@ -206,7 +199,7 @@ class FrankyArm:
     def _end_motion(self) -> None:
         """One step of a stop: start it, and later see that it is over."""
         if self._moving:
-            self._robot.move(self._franky.JointVelocityStopMotion(), asynchronous=True, cutoff_frequency=_NO_FILTER_HZ)
+            move(self._robot, self._franky.JointVelocityStopMotion())
             self._moving = False
         if not self._robot.is_in_control:
             self._stop_wanted = False
@@ -237,7 +230,7 @@ class FrankyArm:
     def _note_reflex(self, names: tuple[str, ...]) -> None:
         self.reflex_count += 1
         self._reflex_errors = names
-        self._moving, self._points, self._stop_wanted = False, None, False
+        self._points, self._stop_wanted = None, False
         self._stopped.set()
         if self._reading is not None:
             self._reading = replace(self._reading, mode=ArmMode.REFLEX, errors=names)

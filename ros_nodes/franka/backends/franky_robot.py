@@ -13,6 +13,7 @@ from ros_nodes.franka.backends.franky_settings import FrankySettings
 from ros_nodes.franka.backends.lead import ARM_JOINTS
 from ros_nodes.franka.limits import JointLimits
 
+_NO_FILTER_HZ = 1000.0
 _AT_REST_RAD_S = 0.02
 _POLL_S = 0.02
 
@@ -35,6 +36,11 @@ def connect(franky: Any, settings: FrankySettings, limits: JointLimits) -> tuple
         ) from None
     _set_limits(franky, robot, settings, limits)
     return robot, hand
+
+
+def move(robot: Any, motion: Any) -> None:
+    """Start a motion, or have it take over from the one that runs; returns at once."""
+    robot.move(motion, asynchronous=True, cutoff_frequency=_NO_FILTER_HZ)
 
 
 def recover(franky: Any, robot: Any, settings: FrankySettings) -> None:
@@ -71,6 +77,9 @@ def _set_limits(franky: Any, robot: Any, settings: FrankySettings, limits: Joint
 
 def _join_aborted(franky: Any, robot: Any, patience_s: float) -> None:
     with contextlib.suppress(franky.ControlException):  # what it says is known already
+        if robot.is_in_control:
+            # Not the robot ended it, franky refused what should have followed: it holds and would never end by itself.
+            move(robot, franky.JointVelocityStopMotion())
         if not robot.join_motion(patience_s):
             raise RecoveryError(f"the aborted motion does not end within {patience_s} s; restart the node")
 

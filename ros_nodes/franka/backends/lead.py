@@ -35,12 +35,10 @@ class Lead:
     Attributes:
         velocity_rad_s: float64 (7,), to be reached ``duration_s`` from now; if nothing else is said, brake after it.
         duration_s: how long the way to that velocity takes.
-        lagging: whether the arm is too far from its set-points to get there in ``correction_s``.
     """
 
     velocity_rad_s: FloatArray
     duration_s: float
-    lagging: bool
 
 
 def motion_at(points: SetPoints, time_ns: int) -> tuple[FloatArray, FloatArray]:
@@ -81,7 +79,7 @@ def lead_from(
     velocity = ahead + slowest * wanted
     fastest = settings.velocity_share * _allowed_speed(commanded_rad, velocity, limits)
     velocity *= float(np.min(np.minimum(1.0, fastest / np.maximum(np.abs(velocity), 1e-9))))
-    return Lead(velocity, ns_to_seconds(settings.lookahead_ns), slowest < 1.0)
+    return Lead(velocity, ns_to_seconds(settings.lookahead_ns))
 
 
 def _first_joints(values: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ from policy_server.comparison.configuration import ComparisonConfig, ValidationL
 from policy_server.comparison.runs import Runs, choose_rates
 from policy_server.runtime.errors import ConfigurationError
 from tests.policy_server.comparison.small_comparison import finish, small_comparison
+from tests.small_policy import write_small_dataset
 
 
 @pytest.fixture
@@ -48,6 +49,14 @@ def test_another_way_of_measuring_asks_for_the_measurement_again(config: Compari
     assert Runs(config).tuning()[0].job.is_done
     other = replace(config, validation=ValidationLossConfig(1, 5, 2, 4))
     assert not Runs(other).tuning()[0].job.is_done
+
+
+def test_a_run_is_done_until_what_it_learns_from_changes(config: ComparisonConfig, tmp_path: Path) -> None:
+    finish(Runs(config).tuning()[0], 0.5)
+    assert Runs(replace(config, base=config.base | {"threads": 2})).tuning()[0].job.is_done
+    elsewhere = {"dataset": write_small_dataset(tmp_path / "other", (9, 8, 7))}
+    for other in (elsewhere, {"accumulate": 2}, {"damaged_episodes": "skip"}):
+        assert not Runs(replace(config, base=config.base | other)).tuning()[0].job.is_done
 
 
 @pytest.mark.parametrize(("episodes", "validated"), [(0, 1), (3, 0), (2, 2)])

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from policy_server.export.writing import write_bundle
 from policy_server.quantise import quantise
@@ -87,6 +88,22 @@ def test_float16_moves_chunks_a_little_and_says_so(bundles: dict[str, Bundle], h
     for item in onnx.load(halved.denoiser_path).graph.initializer:
         kinds[item.data_type] += math.prod(item.dims)
     assert kinds[onnx.TensorProto.FLOAT16] > 20 * kinds[onnx.TensorProto.FLOAT]
+
+
+def test_joint_targets_of_float16_lie_on_no_grid_of_float16(halved: Bundle) -> None:
+    evaluator = ReferenceEvaluator(onnx.load(halved.denoiser_path))
+    context = 3 * random_context(SPEC, seed=1).numpy()
+    (actions,) = evaluator.run(None, {"context": context, "noise": random_noise(SPEC, 1).numpy()})
+    rounded = actions.astype(np.float16).astype(np.float32)
+    assert np.mean(actions != rounded) > 0.9
+
+
+def test_a_graph_without_a_loop_has_nothing_for_one(bundles: dict[str, Bundle]) -> None:
+    graph = onnx.load(bundles["gpu"].denoiser_path).graph
+    read = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
+    own = [node for node in graph.node if not node.name]
+    assert own and all(read.intersection(node.output) for node in own)
+    assert not {"go_on", "one_element", "steps"} & {item.name for item in graph.initializer}
 
 
 def test_a_precision_that_does_not_pay_there_is_refused(bundles: dict[str, Bundle], tmp_path: Path) -> None:

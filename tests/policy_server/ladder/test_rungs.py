@@ -47,14 +47,15 @@ def test_what_the_command_reads_is_the_run(config: LadderConfig) -> None:
     assert load(TrainingConfig, rung.job.command[-1]) == rung.training
 
 
-def test_a_run_is_done_until_what_it_learns_changes(config: LadderConfig) -> None:
+def test_a_run_is_done_until_what_it_learns_changes(config: LadderConfig, tmp_path: Path) -> None:
     rung = make_rungs(config)[0]
     rung.prepare()
     mark_done(rung.job, 1.0)
     assert make_rungs(config)[0].job.is_done
     same = replace(config, base=config.base | {"threads": 3, "checkpoint_every": 7})
     assert make_rungs(same)[0].job.is_done
-    for other in ({"steps": 30}, {"batch_windows": 8}):
+    elsewhere = {"dataset": write_small_dataset(tmp_path / "other", (8,))}
+    for other in ({"steps": 30}, {"batch_windows": 8}, elsewhere, {"accumulate": 2}, {"damaged_episodes": "skip"}):
         assert not make_rungs(replace(config, base=config.base | other))[0].job.is_done
 
 

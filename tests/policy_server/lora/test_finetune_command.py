@@ -16,8 +16,9 @@ from policy_server.runtime import configuration
 from policy_server.runtime.adapter import read_adapter
 from policy_server.runtime.bundle import load_bundle
 from policy_server.runtime.errors import BundleError, ConfigurationError, PolicyError
-from policy_server.training.checkpoint import Checkpoint, choose_checkpoint
+from policy_server.training.checkpoint import BEST_FILE, Checkpoint, choose_checkpoint, save_checkpoint
 from policy_server.training.configuration import TrainingConfig
+from policy_server.training.encoder_facts import WEIGHTS_FILE
 from tests.policy_server.lora.tuned_runs import train_base
 from tests.small_policy import small_config, write_small_dataset
 
@@ -113,7 +114,18 @@ def test_pictures_are_encoded_once_by_the_bases_encoder(dataset: Path, tmp_path:
     assert weights_differ(tuned, base)
     for name, value in base_state(tuned.model).items():
         assert torch.equal(value, base.average[name])
+    encoder = (tmp_path / "tuned" / WEIGHTS_FILE).read_bytes()
+    better = {
+        name: value if name.startswith("encoder.") or not value.is_floating_point() else value * 1.01
+        for name, value in base.average.items()
+    }
+    save_checkpoint(tmp_path / "base", dataclasses.replace(base, average=better), BEST_FILE)  # meanwhile
     assert tune("training.steps=5") == 0
+    resumed = choose_checkpoint(tmp_path / "tuned")
+    assert resumed.step == 5 and resumed.config.start_checkpoint == "last"
+    assert (tmp_path / "tuned" / WEIGHTS_FILE).read_bytes() == encoder
+    for name, value in base_state(resumed.model).items():
+        assert torch.equal(value, base.average[name])
     assert tune("lora.targets=[all]", f"output={tmp_path / 'all'}") == 0
     adapted = choose_checkpoint(tmp_path / "all")
     assert adapted.config.encoder.mode == "end_to_end" and any("encoder." in name for name in adapted.adapter)
@@ -143,6 +155,19 @@ def test_adapter_and_bundle_are_written_and_belong_together(
     bundle.rename(tmp_path / "sweep" / "alpha_1")  # not of an interpolation, so it is written anew
     assert run_lora("interpolate", tmp_path / "tuned", "--alphas", "1", "--output", tmp_path / "sweep") == 0
     assert load_bundle(tmp_path / "sweep" / "alpha_1").manifest.training["alpha"] == 1.0
+
+
+def test_a_run_whose_base_was_moved_is_described_beside_that(
+    dataset: Path, tmp_path: Path, run_lora: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_base(dataset, tmp_path / "moved", steps=1)
+    last = choose_checkpoint(tmp_path / "moved")
+    config = dataclasses.replace(last.config, output=tmp_path / "full", start_from=tmp_path / "gone")
+    save_checkpoint(tmp_path / "full", dataclasses.replace(last, config=config))
+    with pytest.raises(ConfigurationError, match="--base-run"):
+        run_lora("describe", tmp_path / "full")
+    assert run_lora("describe", tmp_path / "full", "--base-run", tmp_path / "moved") == 0
+    assert "training in full" in capsys.readouterr().out
 
 
 def test_a_dataset_of_fewer_demonstrations_is_refused(dataset: Path, tmp_path: Path, tune: Command) -> None:

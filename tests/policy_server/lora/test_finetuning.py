@@ -2,10 +2,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from policy_server.lora.finetuning import (
     FREE,
     FinetuneConfig,
+    as_begun,
     check_same_senses,
     read_base,
     takes_cached_embeddings,
@@ -14,7 +16,7 @@ from policy_server.lora.finetuning import (
 from policy_server.model.policy import ModelConfig
 from policy_server.runtime import configuration
 from policy_server.runtime.errors import ConfigurationError
-from policy_server.training.checkpoint import Checkpoint
+from policy_server.training.checkpoint import Checkpoint, save_checkpoint
 from policy_server.training.configuration import (
     AugmentationConfig,
     ContextConfig,
@@ -49,6 +51,21 @@ def base_of(config: TrainingConfig = BASE) -> Checkpoint:
 def finetuning(**changes: object) -> FinetuneConfig:
     values: dict[str, object] = {"base": Path("runs/base"), "dataset": Path("data/moved"), "output": Path("runs/moved")}
     return FinetuneConfig(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_a_run_that_goes_on_starts_from_what_it_started_from(tmp_path: Path) -> None:
+    old, new = torch.zeros(2), torch.ones(2)
+    training = dataclasses.replace(training_of(finetuning(output=tmp_path), base_of()), start_checkpoint="best")
+    base = dataclasses.replace(base_of(), average={"layer.weight": new})
+    assert as_begun(training, base) == (training, base.average)
+    was = dataclasses.replace(training, start_checkpoint="last")
+    under = {"layer.base_layer.weight": old, "layer.lora_A.default.weight": new, "layer.lora_B.default.weight": new}
+    begun = Checkpoint(3, was, small_spec(), under, {"layer.weight": new}, {}, 1, "", [], {"adapter": new})
+    save_checkpoint(tmp_path, begun)
+    resumed, started = as_begun(training, base)
+    assert resumed == was and started.keys() == {"layer.weight"} and torch.equal(started["layer.weight"], old)
+    other = dataclasses.replace(base, average={"layer.weight": torch.ones(3)})
+    assert as_begun(training, other)[1] is other.average
 
 
 def test_a_tuning_is_the_bases_training_but_for_what_it_changes() -> None:

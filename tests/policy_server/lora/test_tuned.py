@@ -17,7 +17,7 @@ from policy_server.runtime.adapter import AdapterBaseError, AdapterError, check_
 from policy_server.runtime.bundle import Bundle, load_bundle
 from policy_server.runtime.engine import Denoiser
 from policy_server.runtime.errors import ConfigurationError
-from policy_server.training.checkpoint import choose_checkpoint
+from policy_server.training.checkpoint import BEST_FILE, choose_checkpoint, save_checkpoint
 from policy_server.training.configuration import LoraSettings, OptimizerConfig, TrainingConfig
 from tests.policy_server.lora.tuned_runs import lora_config, train_base, trainer_of
 from tests.small_networks import random_context, random_noise
@@ -145,6 +145,24 @@ def test_full_tuning_reads_its_base_from_where_it_started(base: TrainingConfig, 
         read_tuned(config.output, base=tmp_path / "nowhere")
     with pytest.raises(ConfigurationError, match="started from nothing"):
         read_tuned(base.output)
+
+
+def test_a_base_that_was_moved_is_read_from_the_checkpoint_that_the_run_started_from(
+    base: TrainingConfig, tmp_path: Path
+) -> None:
+    last = choose_checkpoint(base.output)
+    best = dataclasses.replace(last, average={name: value + 1 for name, value in last.average.items()})
+    moved, run = tmp_path / "moved", tmp_path / "full"
+    save_checkpoint(moved, last)
+    config = dataclasses.replace(last.config, output=run, start_from=tmp_path / "gone", start_checkpoint="best")
+    save_checkpoint(run, dataclasses.replace(last, config=config))
+    with pytest.raises(ConfigurationError, match=r"no best\.pt in .*gone.* give its folder with --base-run"):
+        read_tuned(run)
+    with pytest.raises(ConfigurationError, match=r"no best\.pt in .*moved"):
+        read_tuned(run, base=moved)
+    save_checkpoint(moved, best, BEST_FILE)
+    read = read_tuned(run, base=moved)
+    assert all(torch.equal(read.base[name], value) for name, value in best.average.items())
 
 
 def test_descriptions_say_what_is_changed_and_how_much(tuned: Tuned, base: TrainingConfig) -> None:

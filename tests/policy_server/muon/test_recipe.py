@@ -20,6 +20,8 @@ from policy_server.muon.recipe import (
 )
 from policy_server.muon.response import failure_threshold, orthogonalisation_error
 from policy_server.muon.spectrum import QUANTILES, quantile, schatten4, spectrum_from_quantiles
+from policy_server.runtime.configuration import build
+from policy_server.runtime.errors import ConfigurationError
 from tests.policy_server.muon.planted import planted
 
 
@@ -44,6 +46,19 @@ def test_what_is_chosen_serves_at_least_cost(
     assert failure_threshold(chosen, 0.1, schatten4=norm, rank=len(sigma)) <= config.margin * quantile(sigma, q)
     assert orthogonalisation_error(chosen, sigma, schatten4=norm) <= orthogonalisation_error(FIXED_FIVE, sigma)
     assert cost(chosen, *shape, model) <= cost(FIXED_FIVE, *shape, model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        *(({"quantile": value}, "quantile: ") for value in (50.0, 0.0, -1.0, float("nan"))),
+        *(({"margin": value}, "margin: ") for value in (0.0, -0.5, float("nan"))),
+        ({"precisions": []}, "precisions: none: give at least one of bfloat16, float32"),
+    ],
+)
+def test_what_no_configuration_could_do_is_refused_by_name(changes: dict[str, object], names: str) -> None:
+    with pytest.raises(ConfigurationError, match=names):
+        build(RecipeConfig, changes, "recipe")
 
 
 def test_a_recipe_must_serve_every_part() -> None:

@@ -28,13 +28,27 @@ def test_a_name_comes_before_a_pattern_and_the_first_pattern_before_the_next() -
     assert recipe.config_for("out.bias") == recipe.default
 
 
+def test_sections_that_are_left_empty_are_as_those_that_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("default:\nlayers:\nprediction:\n")
+    assert read_recipe(tmp_path / "recipe.yaml") == Recipe()
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
         ("layer: {}", "unknown key 'layer'"),
         ("default: {stepz: 3}", "default: unknown key 'stepz'; did you mean 'steps'"),
         ("layers: {a.weight: {method: quintic}}", "layers: a.weight: 'method'"),
-        ("layers: {a.weight: {steps: 0}}", "steps: 0"),
+        ("layers: {a.weight: {steps: 0}}", r"recipe.yaml: layers: a.weight: steps: 0"),
+        ("layers: {a.weight: {lower: 2}}", r"recipe.yaml: layers: a.weight: lower: 2"),
+        ("default: {lower: 2}", r"recipe.yaml: default: lower: 2"),
+        ("default: halley", "default: 'halley' is not a mapping"),
+        ("layers: foo", "layers: 'foo' is not a mapping"),
+        ("layers: []", r"layers: \[\] is not a mapping"),
+        ("layers: {a: 3}", "layers: a: 3 is not a mapping"),
+        ("layers: {a: }", "layers: a: None is not a mapping"),
+        ("layers: {3: {}}", "layers: 3 is no text"),
+        ("prediction: foo", "prediction: 'foo' is not a mapping"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_by_name(tmp_path: Path, text: str, names: str) -> None:

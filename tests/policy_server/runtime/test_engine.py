@@ -65,3 +65,16 @@ def test_graphs_that_do_not_fit_the_manifest_are_refused(folder: Path) -> None:
     write_manifest(folder, wrong_joints, {})
     with pytest.raises(BundleError, match="the denoiser takes context"):
         Denoiser(load_bundle(folder))
+
+
+def test_int8_weights_are_refused_where_they_would_be_computed_elsewhere(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    rounded = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, precision="int8"))
+    for network in (Encoder, Denoiser):
+        with pytest.raises(ProviderError, match="ask for 'cpu'"):
+            network(rounded, provider="cuda")
+
+
+def test_a_run_that_fails_does_not_silently_go_on_elsewhere(folder: Path) -> None:
+    session = open_session(folder / "encoder.onnx", "cpu", 1)
+    assert session._enable_fallback is False

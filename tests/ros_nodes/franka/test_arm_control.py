@@ -1,5 +1,6 @@
 """Guard, states and a backend together: what it takes to move, and what stops the arm."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from ros_nodes.franka.arm_control import ArmControl
 from ros_nodes.franka.arm_states import ArmState, CommandRefused
 from ros_nodes.franka.backends.backend import ArmMode, ArmReading
 from ros_nodes.franka.backends.fake_arm import FakeArm
+from ros_nodes.franka.backends.lead import motion_at
 from ros_nodes.franka.dead_man import DeadMan
 from ros_nodes.franka.guard import LatchError
+from ros_nodes.franka.set_points import SetPoints
 from ros_nodes.franka.settings import load_guard_settings
 
 SETTINGS = load_guard_settings(Path(__file__).parents[3] / "config" / "arm.yaml")
@@ -250,3 +253,40 @@ def test_the_last_word_is_a_way_to_rest() -> None:
     robot.control.come_to_rest(robot.now_ns)
     robot.now_ns += 1000 * MS
     assert rests(robot) and robot.joint_rad > 0.1
+
+
+@pytest.mark.parametrize("stall_ms", [60, 160, 280, 700])
+def test_after_a_stall_the_arm_goes_on_from_the_way_to_rest_that_it_took_meanwhile(stall_ms: int) -> None:
+    robot = running(auto_resume=True)
+    handed_on: list[SetPoints] = []
+    follow = robot.arm.follow
+    robot.arm.follow = lambda points: (handed_on.append(points), follow(points))[1]  # type: ignore[func-returns-value, method-assign]
+    robot.run(0.5)
+    robot.now_ns += stall_ms * MS
+    robot.run(0.4)
+    for before, after in itertools.pairwise(handed_on):
+        # Where the arm would be by what it had is where it is led on from, but for what one period can change.
+        expected, _ = motion_at(before, int(after.times_ns[0]))
+        assert np.abs(after.positions[0] - expected).max() < 1e-3
+    assert robot.control.guard.counters["late"] == 1
+    assert robot.state == ArmState.RUNNING and robot.joint_rad > 0.3
+
+
+@pytest.mark.parametrize("during", ["release", "user stop", "contact", "lost"])
+def test_an_armed_arm_that_waits_for_its_first_chunk_is_watched_too(during: str) -> None:
+    robot = Robot(dead_man=DeadMan(200 * MS))
+    robot.control.hear_dead_man(True, robot.now_ns)
+    robot.control.arm(robot.now_ns)
+    if during in ("user stop", "lost"):
+        robot.arm.fail(ArmMode.USER_STOPPED if during == "user stop" else ArmMode.DISCONNECTED)
+    elif during == "contact":
+        robot.wrench = np.array([0.0, 0.0, 60.0, 0.0, 0.0, 0.0])
+    robot.control.hear_dead_man(during != "release", robot.now_ns)
+    robot.run(0.1, answering=False)
+    robot.arm.release()
+    robot.wrench = np.zeros(6)
+    for _ in range(5):
+        robot.control.hear_dead_man(True, robot.now_ns)
+        robot.run(0.1)
+    assert robot.state == (ArmState.HOLDING if during == "release" else ArmState.FAULT)
+    assert robot.joint_rad == 0.0

@@ -105,3 +105,10 @@ def test_a_running_arm_is_not_recovered() -> None:
 def test_an_unarmed_arm_cannot_be_paused() -> None:
     with pytest.raises(CommandRefused, match="unarmed"):
         ArmStates(auto_arm=False, auto_resume=False).pause()
+
+
+def test_an_arm_that_stopped_by_itself_says_why_when_it_is_paused() -> None:
+    states = moving()
+    states.fault("contact: joint 3")
+    with pytest.raises(CommandRefused, match="contact: joint 3"):
+        states.pause()

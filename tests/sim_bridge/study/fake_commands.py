@@ -1,6 +1,6 @@
 """Stands in for Python: ``-m policy_server.train`` or ``finetune``, the two commands that follow in a cell, and ``-m sim_bridge.collect``.
 
-Nothing is trained. Every fourth demonstration fails.
+Nothing is trained. Every fourth demonstration fails, of stack all do.
 What a cell's commands do is in the training configuration under ``fake``: ``fail``: the command that fails; ``hang``: the command that
 runs until it is ended; ``interrupt``: the command that ends the first time as if someone had interrupted it.
 """
@@ -46,7 +46,7 @@ def _collect(options: dict[str, str]) -> int:
     with (dataset / COMMANDS_FILE).open("a") as stream:
         stream.write(f"{options['--episodes']}\n")
     for seed in range(int(options["--episodes"])):
-        if seed % 4 != 3:
+        if seed % 4 != 3 and options["--task"] != "stack":
             (dataset / f"episode_{seed}").mkdir(exist_ok=True)
             (dataset / f"episode_{seed}/episode.yaml").touch()
     return 2 if options["--task"] == "shell_game" else 0

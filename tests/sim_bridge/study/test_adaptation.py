@@ -1,12 +1,14 @@
 """What the report says of adapted policies: gained under the shift, lost on the task as it is built."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from sim_bridge.study.adaptation import ShiftedWorld, shifted_worlds
 from sim_bridge.study.adaptation_plot import plot_adaptation
+from sim_bridge.study.adaptation_report import adaptation_sections
 from sim_bridge.study.comparisons import compare, is_paired
 from sim_bridge.study.configuration import ComparisonConfig
 from sim_bridge.study.plan import Plan, make_plan
@@ -72,7 +74,24 @@ def test_what_is_forgotten_is_measured_on_the_bases_own_episodes(tmp_path: Path)
 def test_without_the_base_in_the_table_no_change_is_stated(tmp_path: Path) -> None:
     results = [row for row in plan_with_results(tmp_path).ordered_results if row.method != "base"]
     (world,) = shifted_worlds(results)
-    assert world.base is None and all(row.change is None for row in world.rows)
+    assert world.base is None and all(row.base is None and row.change is None for row in world.rows)
+
+
+def test_what_is_left_is_a_share_of_the_same_seeds_bases(tmp_path: Path) -> None:
+    plan = plan_with_results(tmp_path)
+    for cell in plan.cells:
+        row = plan.results[cell.hash]
+        if cell.method == "base" and cell.seed == 1:
+            plan.results[cell.hash] = dataclasses.replace(row, outcomes="1000000000")
+        if cell.method == "full" and cell.seed == 1:
+            del plan.results[cell.hash]
+    world = world_of(plan)
+    rows = {(row.method, row.demonstrations): row for row in world.rows}
+    own, both = rows["full", 10].base, rows["lora_4", 10].base
+    assert own is not None and (own.successes, own.episodes) == (9, 10)
+    assert both is not None and both == world.base and (both.successes, both.episodes) == (10, 20)
+    (line,) = [line for line in adaptation_sections([world], None) if line.startswith("| full | 10 ")]
+    assert line.startswith("| full | 10 | 0 | 100 % | **90** (60 to 98) | 100% |")
 
 
 def test_the_report_has_a_table_per_shift_and_keeps_it_out_of_the_others(tmp_path: Path) -> None:
@@ -84,6 +103,18 @@ def test_the_report_has_a_table_per_shift_and_keeps_it_out_of_the_others(tmp_pat
     assert as_it_is.startswith("| unadapted | - | 0, 1 | - | **10** (3 to 30) | 11% | - | - | - |")
     assert "| N = 100 | base | unet_attention | 0, 1 | **90** (70 to 97) |" in text
     assert "| lora_4 |" not in text.split("## Adapted to shifts")[0]
+
+
+def test_a_policy_that_was_trained_under_a_shift_is_in_a_table_of_its_own(tmp_path: Path) -> None:
+    grids = [{"task": ["reach_cued"], "shift": ["", "low_table"], "context_length": [8], "method": ["base"]}]
+    plan = make_plan(adapting_study(grids=grids), tmp_path)
+    for cell in plan.cells:
+        outcomes = "1110000000" if cell.shift.name else "1111111110"
+        plan.add(result(hash=cell.hash, method="base", shift=cell.shift.name, outcomes=outcomes, completed=""))
+    as_built, shifted = write_report(plan, "trial.yaml").read_text().split("## reach_cued, trained under low_table")
+    assert "| N = 100 | base | unet_attention | 0 | **90** (60 to 98) |" in as_built
+    assert "The table is 6 cm lower." in shifted and "trained under" not in as_built
+    assert "| N = 100 | base | unet_attention | 0 | **30** (11 to 60) |" in shifted
 
 
 def test_methods_are_compared_on_what_they_have_not_forgotten(tmp_path: Path) -> None:

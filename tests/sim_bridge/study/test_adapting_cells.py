@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from policy_server.runtime.command import EXIT_ERROR
+from policy_server.runtime.configuration import to_plain
 from policy_server.runtime.errors import ConfigurationError
 from sim_bridge.shift import ShiftError
+from sim_bridge.study import __main__ as command
 from sim_bridge.study.cell_run import stages_of
 from sim_bridge.study.cells import expand, make_cell
 from sim_bridge.study.configuration import load_study
@@ -113,8 +117,6 @@ def test_cells_without_a_shift_have_the_hash_that_committed_tables_know() -> Non
 def test_what_cannot_be_adapted_is_refused_when_the_study_is_read(
     tmp_path: Path, methods: dict[str, Any], grid: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    from policy_server.runtime.configuration import to_plain
-
     values = to_plain(adapting_study(methods=METHODS | methods, grids=[GRID | grid]))
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(values))
@@ -188,3 +190,18 @@ def test_cells_are_left_when_the_policy_that_they_adapt_failed(tmp_path: Path, m
     left = run(plan)
     assert [cell.method for cell in left] == ["lora_4", "lora_4"] and list(plan.failures) == [plan.cells[0].hash]
     assert json.loads((plan.folder(plan.cells[0]) / "cell.json").read_text())["status"] == "failed"
+
+
+def test_a_failed_base_is_named_with_its_error_though_it_was_not_chosen_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_commands(monkeypatch, tmp_path)
+    config = adapting_study(base={"features": True, "steps": 30, "fake": {"fail": "train"}})
+    Path("study.yaml").write_text(yaml.safe_dump(to_plain(config)))
+    base = make_plan(config, tmp_path).cells[0]
+    for arguments in (["--only", "*lora*"], ["--only", "*lora*", "--retry-failed"], ["--only", "*lora*"]):
+        monkeypatch.setattr(sys, "argv", ["study", "study.yaml", "--workers", "1", "--gpus", "0", *arguments])
+        assert command.main() == EXIT_ERROR
+        assert f"failed: {base.id}: train: the fault was asked for" in capsys.readouterr().out
+    assert (tmp_path / config.output / base.id / COMMANDS_FILE).read_text().split() == ["train", "train"]

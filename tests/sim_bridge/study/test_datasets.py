@@ -40,6 +40,22 @@ def test_a_dataset_that_has_enough_is_left_alone(tmp_path) -> None:
     assert (dataset / COMMANDS_FILE).read_text().split() == ["3"]
 
 
+@pytest.mark.parametrize(("count", "rounds"), [(20, ["20"]), (2, ["2", "10"])])
+def test_an_expert_that_always_fails_is_given_up_soon(tmp_path, count: int, rounds: list[str]) -> None:
+    source = Source("stack", tmp_path / "data/stack", "low_table", 2_000_000)
+    mend = r"has 0 of .* --task stack --shift low_table --seed 2000000$"
+    with pytest.raises(DatasetError, match=mend):
+        collect(source, count, CollectionConfig(), 1, tmp_path)
+    assert (source.dataset / COMMANDS_FILE).read_text().split() == rounds
+
+
+def test_no_shifted_world_of_another_training_seed_is_shown(tmp_path) -> None:
+    source = Source("reach_cued", tmp_path / "data/shifted", "low_table", 2_000_000)
+    with pytest.raises(DatasetError, match="has 750 of 800 demonstrations after 1000 seeds"):
+        collect(source, 800, CollectionConfig(), 1, tmp_path)
+    assert (source.dataset / COMMANDS_FILE).read_text().split() == ["800", "1000"]
+
+
 def test_a_collection_that_fails_is_named(tmp_path) -> None:
     with pytest.raises(DatasetError, match=r"collecting shell_game .* status 2"):
         collect(Source("shell_game", tmp_path / "data/shell_game"), 5, CollectionConfig(), 1, tmp_path)

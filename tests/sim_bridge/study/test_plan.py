@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from sim_bridge.study.cell_run import CELL_FILE, Failure
+from sim_bridge.study.cell_run import CELL_FILE, Failure, record_failure
 from sim_bridge.study.plan import first_that_fits, make_plan
 from sim_bridge.study.table import read_table, write_table
+from tests.sim_bridge.study.adapting_study import GRID, adapting_study
 from tests.sim_bridge.study.synthetic_study import result, study
 
 
@@ -36,6 +37,21 @@ def test_a_failure_is_pending_no_more_until_it_is_forgotten(tmp_path) -> None:
     assert again.failures == {cell.hash: Failure(**failure)} and cell not in again.pending()
     again.forget_failures()
     assert cell in again.pending() and cell in make_plan(study(), tmp_path).pending()
+
+
+def test_a_failed_base_is_forgotten_for_the_chosen_cells_that_still_need_it(tmp_path) -> None:
+    grid = GRID | {"seed": [0, 1], "demonstrations": [5]}
+    plan = make_plan(adapting_study(grids=[grid]), tmp_path)
+    bases = [cell for cell in plan.cells if cell.base is None]
+    for base in bases:
+        plan.failures[base.hash] = record_failure(plan.job(base), "train", "no memory")
+    (adapted,) = [cell for cell in plan.cells if cell.base == bases[0]]
+    plan.forget_failures("*lora*s0-")
+    assert list(plan.failures) == [bases[1].hash] and plan.pending("*lora*s0-") == [bases[0], adapted]
+    (done,) = [cell for cell in plan.cells if cell.base == bases[1]]
+    plan.add(result(hash=done.hash))
+    plan.forget_failures("*lora*s1-")
+    assert list(plan.failures) == [bases[1].hash]
 
 
 def test_rows_that_the_study_no_longer_asks_for_stay_in_the_table_but_are_no_results(tmp_path) -> None:

@@ -163,16 +163,12 @@ class TopicRobot:
             targets = messages.trajectory_to_targets(sent)
             controller.accept(now_ns, targets.joints, targets.times_ns - now_ns, targets.positions, now_ns)
 
-    def move_gripper(self, now_ns: int, width_m: float) -> None:
-        self.controllers.gripper.accept(now_ns, GRIPPER_JOINTS, [seconds_to_ns(0.1)], np.array([[width_m / 2]]), now_ns)
-
     def fail(self, now_ns: int, mode: int, error: str) -> None:
         self.mode, self.errors = mode, (error,)
         self.controllers.reset(self.controllers.upcoming(now_ns - PHYSICS_STEP_NS, 1)[0])
 
-    def recover(self) -> str:
+    def recover(self) -> None:
         self.mode, self.errors = 1, ()
-        return ""
 
 
 @contextmanager
@@ -182,9 +178,9 @@ def topic_arm(world: World | None = None) -> Iterator[ArmUnderTest]:
     clock = SteppedClock()
     arm = TrajectoryTopicArm(
         lambda points: robot.send(clock.now_ns, points),
-        lambda width_m: robot.move_gripper(clock.now_ns, width_m),
         clock,
         robot.recover,
+        clock.pass_time,
     )
 
     def measure() -> None:
@@ -194,7 +190,7 @@ def topic_arm(world: World | None = None) -> Iterator[ArmUnderTest]:
             world.advance(set_point)
             measured = world.joint_positions()
         arm.take_joint_state(clock.now_ns, measured[:7].copy(), None, 2.0 * float(measured[7]))
-        arm.take_robot_state(robot.mode, robot.errors, None)
+        arm.take_robot_state(clock.now_ns, robot.mode, robot.errors, None)
 
     if world is not None:
         robot.controllers.reset(world.set_point)

@@ -44,6 +44,7 @@ class Robot:
         self.motions: list[Any] = []
         self.is_in_control = False
         self.fails_with: Exception | None = None
+        self.refuses_with: Exception | None = None
         self.recovers = True
         self.joint_velocity_limit, self.joint_acceleration_limit, self.joint_jerk_limit = Limit(), Limit(), Limit()
         self.state = SimpleNamespace(
@@ -57,6 +58,9 @@ class Robot:
         )
 
     def move(self, motion: Any, **options: Any) -> None:
+        if self.refuses_with is not None:
+            refusal, self.refuses_with = self.refuses_with, None
+            raise refusal
         self.motions.append(motion)
         self.is_in_control = not isinstance(motion, JointVelocityStopMotion)
         self.state.robot_mode.name = "Move" if self.is_in_control else "Idle"
@@ -75,7 +79,7 @@ class Robot:
 
     def join_motion(self, timeout: float) -> bool:
         self.calls.append("join_motion")
-        return True
+        return not self.is_in_control  # every motion but a stop holds for a day
 
     def recover_from_errors(self) -> bool:
         self.calls.append("recover_from_errors")
@@ -87,6 +91,7 @@ class Robot:
 class Future:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+        self.succeeds = True
         self.is_done = False
 
     def wait(self, timeout: float) -> bool:
@@ -95,7 +100,7 @@ class Future:
     def get(self) -> bool:
         if self.error is not None:
             raise self.error
-        return True
+        return self.succeeds
 
 
 class Gripper:

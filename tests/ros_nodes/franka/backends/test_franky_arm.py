@@ -120,6 +120,32 @@ def test_a_reflex_stands_until_recovered_even_if_the_robot_forgets_it(arm: Frank
     assert mode_of(arm) == ArmMode.REFLEX
 
 
+@pytest.fixture
+def refused(arm: FrankyArm, franky: SimpleNamespace) -> FrankyArm:
+    """An arm in motion whose next motion franky refuses; the robot itself knows of no error."""
+    arm.follow(steady(0.1))
+    wait_for(lambda: franky.robot.motions)
+    franky.robot.refuses_with = ValueError("target is not reachable")
+    wait_for(lambda: mode_of(arm) == ArmMode.REFLEX)
+    return arm
+
+
+def test_recovery_stops_a_motion_that_still_runs_before_it_waits_for_its_end(
+    refused: FrankyArm, franky: SimpleNamespace
+) -> None:
+    with pytest.raises(ArmNotReadyError, match="not reachable"):
+        refused.follow(steady(0.1))
+    refused.recover()
+    assert isinstance(franky.robot.motions[-1], fake_franky.JointVelocityStopMotion)
+    assert franky.robot.calls == ["join_motion", "recover_from_errors"]
+    assert mode_of(refused) == ArmMode.IDLE
+
+
+def test_a_stop_ends_the_motion_that_still_runs_after_a_refusal(refused: FrankyArm, franky: SimpleNamespace) -> None:
+    refused.stop()
+    wait_for(lambda: isinstance(franky.robot.motions[-1], fake_franky.JointVelocityStopMotion))
+
+
 def test_a_robot_that_does_not_recover_is_said_with_its_error(arm: FrankyArm, franky: SimpleNamespace) -> None:
     franky.robot.recovers = False
     franky.robot.abort("joint_velocity_violation")

@@ -22,9 +22,21 @@ def gripper() -> Gripper:
     return Gripper()
 
 
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def hand(gripper: Gripper) -> Iterator[FrankyHand]:
-    hand = FrankyHand(gripper, FrankySettings("127.0.0.1"))
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def hand(gripper: Gripper, clock: Clock) -> Iterator[FrankyHand]:
+    hand = FrankyHand(gripper, FrankySettings("127.0.0.1"), clock)
     yield hand
     hand.close()
 
@@ -68,6 +80,50 @@ def test_a_refusal_is_said_and_the_next_command_is_tried(hand: FrankyHand, gripp
     assert "command failed" in hand.problem
     hand.move(0.02)
     wait_for(lambda: gripper.commands[-1] == ("move", 0.02))
+    gripper.futures[-1].is_done = True
+    wait_for(lambda: hand.problem == "")
+
+
+def fail(gripper: Gripper, raises: bool) -> None:
+    future = gripper.futures[-1]
+    future.error, future.succeeds = RuntimeError("command failed") if raises else None, False
+    future.is_done = True
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_width_that_failed_is_tried_again_when_asked_for_but_not_at_once(
+    hand: FrankyHand, gripper: Gripper, clock: Clock, raises: bool
+) -> None:
+    hand.move(0.0)
+    wait_for(lambda: gripper.futures)
+    fail(gripper, raises)
+    wait_for(lambda: hand.problem)
+    for _ in range(5):
+        hand.move(0.0)
+        time.sleep(0.01)
+    assert gripper.commands == [("grasp", 0.0)]
+    clock.now_s += 1.1
+    hand.move(0.0)
+    wait_for(lambda: gripper.commands == [("grasp", 0.0)] * 2)
+
+
+def test_a_width_that_failed_is_not_tried_again_unasked(hand: FrankyHand, gripper: Gripper, clock: Clock) -> None:
+    hand.move(0.0)
+    wait_for(lambda: gripper.futures)
+    fail(gripper, raises=True)
+    wait_for(lambda: hand.problem)
+    clock.now_s += 1.1
+    time.sleep(0.12)
+    assert gripper.commands == [("grasp", 0.0)]
+
+
+def test_a_command_that_was_interrupted_is_no_failure(hand: FrankyHand, gripper: Gripper) -> None:
+    hand.move(0.05)
+    wait_for(lambda: gripper.futures)
+    hand.move(0.0)
+    wait_for(lambda: len(gripper.futures) > 1)
+    hand.move(0.05)
+    wait_for(lambda: len(gripper.futures) > 2)
     assert hand.problem == ""
 
 

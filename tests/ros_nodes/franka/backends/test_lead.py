@@ -69,7 +69,6 @@ def test_an_arm_on_its_set_points_gets_their_velocity_ahead() -> None:
     lead = lead_from(points, now_ns, due, LIMITS, SETTINGS)
     ahead = motion_at(points, now_ns + SETTINGS.lookahead_ns)[1][:7]
     np.testing.assert_allclose(lead.velocity_rad_s, ahead, atol=1e-12)
-    assert not lead.lagging
 
 
 @settings(max_examples=40)
@@ -91,7 +90,7 @@ def test_an_arm_that_lags_comes_back_along_a_straight_line(error: np.ndarray) ->
     home = HOME_RAD - commanded
     assert np.abs(np.outer(lead.velocity_rad_s, home) - np.outer(home, lead.velocity_rad_s)).max() < 1e-9
     assert lead.velocity_rad_s @ home >= 0.0
-    assert lead.lagging or np.allclose(lead.velocity_rad_s, home / SETTINGS.correction_s)
+    assert (np.abs(lead.velocity_rad_s) <= np.abs(home) / SETTINGS.correction_s + 1e-9).all()
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.3])
