@@ -64,7 +64,7 @@ class RecipeConfig:
     level: float = 0.1
     margin: float = 0.5
     largest_error: float = 0.2
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    precisions: tuple[Precision, ...] = ("float32",)
 
     def __post_init__(self) -> None:
         if not 0 < self.quantile <= 1:

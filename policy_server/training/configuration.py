@@ -110,7 +110,7 @@ class MuonSettings:
     ``recipe``: how each layer's momentum is orthonormalised: ``adaptive`` measures the spectra and sets itself (``adaptive`` says
     when), ``fixed_five`` is five steps of Jordan's quintic, a path is a recipe file of ``python -m policy_server.muon recipe``.
     ``costs``: what an adaptive recipe takes operations to cost: ``declared``, the same on every machine, or ``measured`` on this one at
-    the start, which is faster where the processor multiplies bfloat16 in hardware, and lets the recipe depend on the machine.
+    the start, so that the recipe depends on the machine.
     ``spectrum_every``: write the spectra to the folder ``spectrum`` of the run every so many steps (0: never).
     """
 

@@ -74,12 +74,13 @@ def test_a_recipe_must_serve_every_part() -> None:
 
 def test_bfloat16_is_taken_where_it_is_cheaper_and_its_rounding_is_small() -> None:
     def precision(decades: float, model: CostModel) -> str:
-        return choose_layer(LayerSpectrum(128, 512, (decaying(128, decades),)), RecipeConfig(), model).precision
+        spectrum = LayerSpectrum(128, 512, (decaying(128, decades),))
+        return choose_layer(spectrum, RecipeConfig(precisions=("float32", "bfloat16")), model).precision
 
     assert precision(1.0, CostModel(bfloat16=0.4)) == "bfloat16"
     assert precision(1.0, CostModel()) == "float32"
     # Where the weak half matters too and lies below what is rounded.
-    strict = RecipeConfig(quantile=0.99, largest_error=0.1)
+    strict = RecipeConfig(quantile=0.99, largest_error=0.1, precisions=("float32", "bfloat16"))
     weak = LayerSpectrum(128, 512, (decaying(128, 3.0),))
     assert choose_layer(weak, strict, CostModel(bfloat16=0.4)).precision == "float32"
 
