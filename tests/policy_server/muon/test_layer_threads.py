@@ -5,6 +5,8 @@ import threading
 import pytest
 import torch
 
+from policy_server.muon import batches
+from policy_server.muon.configuration import PolarConfig
 from policy_server.muon.layer_threads import map_layers
 
 
@@ -48,3 +50,13 @@ def test_no_thread_remembers_the_gradients_way() -> None:
     weight = torch.ones(3, requires_grad=True)
     with torch.no_grad():
         assert not any(each.requires_grad for each in map_layers(lambda item: weight * item, range(4)))
+
+
+@pytest.mark.parametrize(("side", "threaded"), [(16, False), (640, True)])
+def test_only_what_takes_long_is_given_to_threads(side: int, threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(batches, "map_layers", lambda work, items: used.append(1) or [work(item) for item in items])
+    matrices = [torch.eye(side)[None] for _ in range(4)]
+    factors = batches.polar_factors(matrices, [PolarConfig(form="gram")] * 4, 0.0)
+    assert bool(used) == threaded
+    torch.testing.assert_close(factors[3], torch.eye(side)[None], atol=0.4, rtol=0)
