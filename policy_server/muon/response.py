@@ -24,8 +24,7 @@ def response(
         schatten4: (Σ σ⁴)^¼ of the matrix's own spectrum. One, the largest possible, never promises too much.
         rank: of the matrix; says how large the Gram matrix is after a restart.
     """
-    # No singular value exceeds either norm.
-    scaled = np.minimum(np.asarray(sigma, np.float64) / (schatten4 if config.scale == "schatten4" else 1.0), 1.0)
+    scaled = _scaled(config, np.asarray(sigma, np.float64), schatten4)
     if config.form == "direct":
         return _iterate(config, scaled, config.triples())
     return _by_gram(config, scaled, config.segments(), schatten4, rank)
@@ -69,7 +68,7 @@ def squared_errors(config: PolarConfig, sigma: NDArray[np.float64], *, schatten4
         return off
     rounded = sigma
     if config.form == "gram" and config.restart_every:  # only the product after the last restart is rounded
-        scaled = np.minimum(sigma / (schatten4 if config.scale == "schatten4" else 1.0), 1.0)
+        scaled = _scaled(config, sigma, schatten4)
         rounded = _by_gram(config, scaled, config.segments()[:-1], schatten4, len(sigma))
     return off + _rounding(rounded, out / rounded)
 
@@ -87,6 +86,12 @@ def _rounding(sigma: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArra
     """
     mean_square = float(np.mean(sigma**2))
     return _BFLOAT16_RMS**2 * mean_square * (factor**2 + float(np.mean(factor**2)))
+
+
+def _scaled(config: PolarConfig, sigma: NDArray[np.float64], schatten4: float) -> NDArray[np.float64]:
+    """As the steps meet them. No singular value exceeds either norm."""
+    scaled: NDArray[np.float64] = np.minimum(sigma / (schatten4 if config.scale == "schatten4" else 1.0), 1.0)
+    return scaled
 
 
 def _by_gram(

@@ -8,6 +8,7 @@ from action_msgs.msg import GoalStatus
 
 from ros_nodes import gripper_action
 from ros_nodes.gripper_action import GripperAction
+from tests.ros_nodes.clock import Clock
 
 
 class FakeFuture:
@@ -58,13 +59,6 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     monkeypatch.setattr(gripper_action, "_gripper_command", lambda: SimpleNamespace(Goal=goal))
     monkeypatch.setattr(gripper_action, "ActionClient", lambda *_: client)
     return client
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

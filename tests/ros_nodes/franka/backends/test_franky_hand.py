@@ -7,6 +7,7 @@ import pytest
 
 from ros_nodes.franka.backends.franky_hand import FrankyHand
 from ros_nodes.franka.backends.franky_settings import FrankySettings
+from tests.ros_nodes.clock import Clock
 from tests.ros_nodes.franka.backends.fake_franky import Gripper
 
 
@@ -20,13 +21,6 @@ def wait_for(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def gripper() -> Gripper:
     return Gripper()
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
