@@ -8,6 +8,7 @@ import sys
 from safetensors.torch import save
 from tqdm import tqdm
 
+from policy_server.export.placing import check_place
 from policy_server.export.writing import write_bundle
 from policy_server.lora.finetuning import (
     FinetuneConfig,
@@ -55,6 +56,8 @@ def finetune(config: FinetuneConfig, world: World) -> int:
     trained, total = _sizes(policy, training)
     if config.method == "lora" and config.adapter is not None and config.base_bundle is not None:
         check_is_base(started, training, load_bundle(config.base_bundle))  # before minutes are spent
+    if config.bundle is not None:
+        check_place(config.bundle)
     if takes_cached_embeddings(training, _adapts_encoder(policy, training)):
         policy.load_state_dict(started)
         cached = _write_embeddings(training, spec, policy, world)

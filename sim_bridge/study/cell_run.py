@@ -272,6 +272,7 @@ def _gather(job: Job, seconds: Mapping[str, float]) -> tuple[CellResult, dict[st
         base="" if cell.base is None else cell.base.hash,
         trained_fraction=training.fraction,
         as_built=outcome_strings(cell.task, as_built["results"])[0],
+        base_bundle="" if job.base is None else load_bundle(job.base / "bundle").hash,
     )
     details = {"configuration": trained["config"], "episodes": evaluation["results"]}
     return result, details | ({"episodes_as_built": as_built["results"]} if result.as_built else {})

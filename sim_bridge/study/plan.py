@@ -1,6 +1,7 @@
 """Where a study stands: its cells, what is known of them, and what is still to be done."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -72,15 +73,33 @@ class Plan:
     def _is_missing(self, cell: Cell) -> bool:
         return cell.hash not in self.failures and not has_run(self.folder(cell))
 
-    def add(self, end: CellResult | Failure) -> None:
-        """Take up how a cell ended; a result goes into the table at once."""
+    def add(self, end: CellResult | Failure) -> list[Cell]:
+        """Take up how a cell ended; a result goes into the table at once. Returns the cells that are to be run again for it."""
         if isinstance(end, Failure):
             self.failures[end.hash] = end
-            return
+            return []
         self.failures.pop(end.hash, None)
         self.results[end.hash] = end
+        outdated = self.forget_outdated()
         self._estimates_s.clear()
         self.write_table()
+        return outdated
+
+    def forget_outdated(self) -> list[Cell]:
+        """Drop what started from another policy than its base has now: trained anew elsewhere, a base is not the same to the bit.
+
+        Returns the cells that have no result any more.
+        """
+        outdated = [cell for cell in self.cells if self._is_outdated(cell)]
+        for cell in outdated:
+            del self.results[cell.hash]
+            shutil.rmtree(self.folder(cell), ignore_errors=True)
+        return outdated
+
+    def _is_outdated(self, cell: Cell) -> bool:
+        if cell.base is None or cell.hash not in self.results or cell.base.hash not in self.results:
+            return False
+        return self.results[cell.hash].base_bundle != self.results[cell.base.hash].bundle_hash
 
     def write_table(self) -> None:
         write_table(self.table, [*self.ordered_results, *self.strangers])
@@ -120,6 +139,7 @@ def make_plan(config: StudyConfig, root: Path) -> Plan:
             plan.results[cell.hash] = _relabelled(end, cell)
         elif isinstance(end, Failure) and end.hash == cell.hash and cell.hash not in plan.results:
             plan.failures[cell.hash] = end
+    plan.forget_outdated()
     return plan
 
 

@@ -26,7 +26,7 @@ class CellResult:
         step_s: mean wall time of an optimizer step; ``train_s``, ``export_s``, ``evaluate_s``: of the whole commands.
         versions: of what computed it; ``machine``: on what.
         shift: name of what was different where it was trained and evaluated; empty: the task as it is built.
-        base: hash of the cell whose policy it started from; empty: from nothing.
+        base: hash of the cell whose policy it started from; empty: from nothing. ``base_bundle``: hash of that policy's bundle.
         trained_fraction: share of the policy's parameters that was trained.
         as_built: outcomes, as ``outcomes``, on the same seeds of the task as it is built, of a policy that was adapted to a shift.
     """
@@ -60,6 +60,7 @@ class CellResult:
     base: str = ""
     trained_fraction: float = 1.0
     as_built: str = ""
+    base_bundle: str = ""
 
     @property
     def episodes(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sim_bridge.study.cell_run import stage_of
 from sim_bridge.study.cells import Cell
 from sim_bridge.study.engine import Engine
-from sim_bridge.study.plan import Plan, first_that_fits
+from sim_bridge.study.plan import Plan, first_that_fits, is_chosen
 from sim_bridge.study.progress import Display, RunningCell, Status, describe
 
 _SHOW_EVERY_S = 0.5
@@ -42,7 +42,7 @@ class _Run:
             while self._begin() or self._running:
                 for end in self._engine.finished(_SHOW_EVERY_S):
                     del self._running[end.hash]
-                    self._plan.add(end)
+                    self._take_up_again(self._plan.add(end))
                     self._failed += end.hash in self._plan.failures
                     self._done += end.hash in self._plan.results
                     self._display.tell(describe(end), self._status())
@@ -63,6 +63,12 @@ class _Run:
             self._running[cell.hash] = (cell, time.monotonic())
             begun = True
         return begun
+
+    def _take_up_again(self, cells: list[Cell]) -> None:
+        """Cells that have lost their result, of those that are chosen."""
+        chosen = [cell for cell in cells if is_chosen(cell, self._limits.only)]
+        self._waiting += chosen
+        self._total += len(chosen)
 
     def _time_left_s(self) -> float | None:
         limit_s = self._limits.time_limit_s

@@ -176,6 +176,17 @@ def test_a_dataset_of_fewer_demonstrations_is_refused(dataset: Path, tmp_path: P
         tune("demonstrations=20")
 
 
+def test_a_bundle_that_would_replace_something_else_is_refused_before_the_training(
+    dataset: Path, tmp_path: Path, tune: Command
+) -> None:
+    train_base(dataset, tmp_path / "base", steps=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"holds more than a bundle \(notes.txt\)"):
+        tune(f"bundle={tmp_path / 'mine'}")
+    assert not (tmp_path / "tuned").exists()
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "config" / "finetune").glob("*.yaml")), ids=lambda file: file.stem)
 def test_shipped_configurations_hold_together(file: Path, tmp_path: Path) -> None:
     if file.stem.endswith("_base"):

@@ -43,7 +43,7 @@ def plan_with_results(folder: Path) -> Plan:
             regime=cell.regime, shift=cell.shift.name, base=cell.base.hash if cell.base else "", outcomes=outcomes,
             completed="", as_built=as_built, trained_fraction=fraction,
         )  # fmt: skip
-        plan.add(found)
+        plan.add(dataclasses.replace(found, base_bundle=found.bundle_hash if cell.base else ""))
     return plan
 
 

@@ -102,3 +102,16 @@ def test_a_new_result_makes_new_estimates(tmp_path) -> None:
     assert plan.estimate_s(plan.cells) == [None] * 4
     plan.add(result(hash=plan.cells[0].hash))
     assert None not in plan.estimate_s(plan.cells)
+
+
+def test_what_started_from_a_policy_that_its_base_no_longer_has_is_run_again(tmp_path) -> None:
+    plan = make_plan(adapting_study(), tmp_path)
+    base, *adapted = plan.cells
+    plan.add(put_cell(plan, base, bundle_hash="trained here"))
+    for cell in adapted:
+        plan.add(put_cell(plan, cell, base=base.hash, base_bundle="trained here"))
+    assert make_plan(adapting_study(), tmp_path).results.keys() == {cell.hash for cell in plan.cells}
+    assert plan.add(result(hash=base.hash, bundle_hash="trained elsewhere")) == adapted
+    assert list(plan.results) == [base.hash] and [row.hash for row in read_table(plan.table)] == [base.hash]
+    assert not any(plan.folder(cell).exists() for cell in adapted)
+    assert plan.pending()[-len(adapted) :] == adapted
