@@ -10,13 +10,13 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from machine import describe_machine
 from naive_policy import naive_tick
 from node_memory import memory_beyond_bundle_mib
 from own_tick import any_observation, own_tick, shortened
+from peer_process import Peer, peer_ticks
 from policy_server.export.quantising import quantise_denoiser_of, quantise_encoder
 from policy_server.export.writing import write_bundle
 from policy_server.model.encoder import EncoderConfig
@@ -55,9 +56,9 @@ WIDTHS = ModelConfig(
     encoder=EncoderConfig((64, 64, 128, 256, 512), 64, "spatial_softmax", 2),
     unet=UnetConfig((128, 256, 512)),
 )
-PEER = Path(__file__).parent / "peers" / "lerobot_tick.py"
+PEERS = Path(__file__).parent / "peers"
 FLOAT32, INT8, FEW, FEW_INT8 = "float32", "int8", f"float32, {FEW_STEPS} steps", f"int8, {FEW_STEPS} steps"
-NAIVE, LEROBOT = "naive PyTorch", "LeRobot"
+NAIVE, LEROBOT, DIFFUSION_POLICY = "naive PyTorch", "LeRobot", "diffusion_policy"
 
 Tick = Callable[[], float]
 """Makes one tick and says how many milliseconds it took."""
@@ -75,11 +76,11 @@ class Contestant:
 def main() -> int:
     arguments = _parse()
     cameras = tuple(CameraShape(name, PIXELS, PIXELS) for name in ("front", "wrist")[: arguments.cameras])
-    with tempfile.TemporaryDirectory() as folder, _lerobot(arguments) as lerobot:
+    with tempfile.TemporaryDirectory() as folder, _running(_peers(arguments), arguments) as peers:
         print("exporting the networks; this takes a few minutes", flush=True)
         policy, bundles = _bundles(Path(folder), cameras)
         threads = arguments.threads or fastest_thread_count(shortened(bundles[FLOAT32], 64))
-        contestants = [*_ours(bundles, threads), *_naive(policy, arguments.threads or _cores()), *lerobot]
+        contestants = [*_ours(bundles, threads), *_naive(policy, arguments.threads or _cores()), *peers]
         rates = measure_rates(threads)
         times_ms = _interleaved(contestants, arguments.rounds)
         stages_ms = {name: _stages_ms(bundles[name], 64, threads) for name in (FLOAT32, INT8)}
@@ -135,33 +136,24 @@ def _naive(policy: DiffusionPolicy, threads: int) -> Iterator[Contestant]:
         yield Contestant(NAIVE, length, _timed(naive_tick(policy, PIXELS, length, threads)))
 
 
+def _peers(arguments: argparse.Namespace) -> Iterator[Peer]:
+    """Those whose interpreters are given."""
+    if arguments.lerobot_python:
+        yield Peer(LEROBOT, PEERS / "lerobot_tick.py", arguments.lerobot_python)
+    if arguments.diffusion_policy_python:
+        script, checkout = PEERS / "diffusion_policy_tick.py", arguments.diffusion_policy_checkout
+        yield Peer(DIFFUSION_POLICY, script, arguments.diffusion_policy_python, checkout)
+
+
 @contextmanager
-def _lerobot(arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
-    """LeRobot in an interpreter of its own; nobody where none is given."""
-    if arguments.lerobot_python is None:
-        with nullcontext():
-            yield []
-        return
+def _running(peers: Iterable[Peer], arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
+    """The peers' processes, all of them within."""
     lengths = PEER_CONTEXTS[:-1]
-    command = [arguments.lerobot_python, PEER, "--cameras", arguments.cameras, "--pixels", PIXELS, "--steps", STEPS]
-    command += ["--threads", arguments.threads or _cores(), "--contexts", *lengths]
-    process = subprocess.Popen(
-        [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None and process.stdout is not None
-    asked, answers = process.stdin, process.stdout
-    try:
-        if answers.readline().strip() != "ready":
-            raise RuntimeError(f"{arguments.lerobot_python} does not run {PEER.name}: is LeRobot installed there?")
-
-        def tick(length: int) -> float:
-            print(length, file=asked, flush=True)
-            return float(answers.readline())
-
-        yield [Contestant(LEROBOT, length, lambda length=length: tick(length)) for length in lengths]
-    finally:
-        process.terminate()
-        process.wait()
+    sizes = ["--cameras", arguments.cameras, "--pixels", PIXELS, "--steps", STEPS]
+    sizes += ["--threads", arguments.threads or _cores(), "--contexts", *lengths]
+    with ExitStack() as processes:
+        ticks_ms = {peer.name: processes.enter_context(peer_ticks(peer, sizes)) for peer in peers}
+        yield [Contestant(name, n, partial(tick_ms, n)) for name, tick_ms in ticks_ms.items() for n in lengths]
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------------
@@ -234,10 +226,8 @@ def _result(
         "ratio_256_over_2_int8": median[INT8][256] / median[INT8][2],
         "bound_fraction": bound_ms / stages_ms[FLOAT32]["denoiser"],
     }
-    if LEROBOT in median:
-        ratios["lerobot_over_ours_64"] = median[LEROBOT][64] / median[FLOAT32][64]
     return {
-        **{name: round(value, 3) for name, value in ratios.items()},
+        **{name: round(value, 3) for name, value in {**ratios, **_peer_ratios(median)}.items()},
         "best_form": best,
         "tick_ms": {name: {str(n): round(ms, 3) for n, ms in rows.items()} for name, rows in median.items()},
         "stages_ms_at_64": stages_ms,
@@ -250,6 +240,12 @@ def _result(
         "rounds": arguments.rounds,
         "machine": describe_machine(),
     }
+
+
+def _peer_ratios(median_ms: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    """Of the peers that took part, over our float32 form at context 64."""
+    keys = {LEROBOT: "lerobot_over_ours_64", DIFFUSION_POLICY: "diffusion_policy_over_ours_64"}
+    return {key: median_ms[name][64] / median_ms[FLOAT32][64] for name, key in keys.items() if name in median_ms}
 
 
 def _show(result: Mapping[str, Any], times_ms: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
@@ -283,7 +279,7 @@ def _plot(times_ms: Mapping[str, Mapping[int, Sequence[float]]], file: Path) -> 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python benchmarks/bench_tick.py",
-        description="A tick of the long-context policy at context lengths 2 to 256, beside naive PyTorch and LeRobot.",
+        description="A tick of the long-context policy at context lengths 2 to 256, beside naive PyTorch, LeRobot and diffusion_policy.",
         epilog="example: python benchmarks/bench_tick.py --json tick.json --lerobot-python ~/lerobot/bin/python",
     )
     parser.add_argument("--rounds", type=int, default=15, help="ticks of each contestant (default 15)")
@@ -297,8 +293,17 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--lerobot-python", type=Path, help="interpreter of an environment with LeRobot; it then takes part"
     )
+    parser.add_argument(
+        "--diffusion-policy-python",
+        type=Path,
+        help="interpreter of an environment with what diffusion_policy imports; it then takes part",
+    )
+    parser.add_argument("--diffusion-policy-checkout", type=Path, help="folder of a clone of diffusion_policy")
     parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if (arguments.diffusion_policy_python is None) != (arguments.diffusion_policy_checkout is None):
+        parser.error("--diffusion-policy-python and --diffusion-policy-checkout: give both or none")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,19 +1,35 @@
 """LeRobot's diffusion policy at our benchmark's sizes, as a process that makes a tick whenever it is asked for one.
 
 Started by ``bench_tick.py --lerobot-python PYTHON`` with the interpreter of an environment that holds LeRobot; it imports nothing of ours.
-Protocol: a line with a context length comes in; a line with the milliseconds of that tick goes out.
 """
 
 import argparse
-import sys
-import time
+from collections.abc import Callable
 
 import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionModel
 
+from protocol import answer, parse
+
 HORIZON, JOINTS = 16, 8
+
+
+def make_tick(length: int, arguments: argparse.Namespace) -> Callable[[], None]:
+    """A chunk from random pictures and joints, all ``length`` observations encoded at every call."""
+    model = make_model(length, arguments.cameras, arguments.pixels, arguments.steps)
+    batch = {
+        "observation.images": torch.rand(1, length, arguments.cameras, 3, arguments.pixels, arguments.pixels),
+        "observation.state": torch.randn(1, length, JOINTS),
+    }
+
+    def tick() -> None:
+        # Not ``generate_actions``: that cuts the chunk behind the context, for which the chunk would have to be as long as the context.
+        with torch.inference_mode():
+            model.conditional_sample(1, global_cond=model._prepare_global_conditioning(batch))
+
+    return tick
 
 
 def make_model(length: int, cameras: int, pixels: int, steps: int) -> DiffusionModel:
@@ -44,38 +60,9 @@ def make_model(length: int, cameras: int, pixels: int, steps: int) -> DiffusionM
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse(__doc__)
     torch.set_num_threads(arguments.threads)
-    models = {
-        length: make_model(length, arguments.cameras, arguments.pixels, arguments.steps)
-        for length in arguments.contexts
-    }
-    batches = {
-        length: {
-            "observation.images": torch.rand(1, length, arguments.cameras, 3, arguments.pixels, arguments.pixels),
-            "observation.state": torch.randn(1, length, JOINTS),
-        }
-        for length in models
-    }
-    print("ready", flush=True)
-    for line in sys.stdin:
-        length = int(line)
-        begun_s = time.perf_counter()
-        # Not ``generate_actions``: that cuts the chunk behind the context, for which the chunk would have to be as long as the context.
-        with torch.inference_mode():
-            condition = models[length]._prepare_global_conditioning(batches[length])
-            models[length].conditional_sample(1, global_cond=condition)
-        print(1e3 * (time.perf_counter() - begun_s), flush=True)
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--contexts", type=int, nargs="+", required=True)
-    parser.add_argument("--cameras", type=int, default=1)
-    parser.add_argument("--pixels", type=int, default=96)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    answer({length: make_tick(length, arguments) for length in arguments.contexts})
 
 
 if __name__ == "__main__":
