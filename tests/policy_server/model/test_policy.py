@@ -242,7 +242,7 @@ def test_a_memory_that_holds_the_step_predicts_and_learns_the_same(backbone: str
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
     gradients = (torch.autograd.grad(each.square().sum(), parameters) for each in (together, apart))
     for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()) + 1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()) + 1e-6)
 
 
 @pytest.mark.parametrize("backbone", ["unet_attention", "transformer"])
@@ -254,4 +254,4 @@ def test_in_training_keys_and_values_lie_differently_but_are_the_same(backbone: 
         predicted = model.predict_once(noise, torch.tensor([3.0, 50.0, 99.0]), contexts)
         outcomes.append([predicted, *torch.autograd.grad(predicted.square().sum(), parameters)])
     for one, other in zip(*outcomes, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()) + 1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()) + 1e-6)
