@@ -17,7 +17,8 @@ class CrossAttention(nn.Module):
 
     Keys and values of the history depend on the context alone, those of the diffusion step's token on the step alone: ``project``
     computes either once per chunk. The scores of the two are put side by side, and neither is copied: a denoising step hardly
-    costs more for a long context.
+    costs more for a long context. In training, where every context is read at one step alone, the step's token may stand among those of
+    the history, which takes fewer operations.
     """
 
     def __init__(self, width: int, token_width: int, heads: int) -> None:
@@ -34,11 +35,16 @@ class CrossAttention(nn.Module):
         )
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N) and values (B, heads, N, width / heads)."""
-        keys, values = self.key_value(self.token_norm(tokens)).chunk(2, dim=-1)
-        return split_heads(keys, self.heads).transpose(-1, -2).contiguous(), split_heads(
-            values, self.heads
-        ).contiguous()
+        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N) and values (B, heads, N, width / heads).
+
+        The keys lie in memory as their product with a query reads them; in training, which reads them once, so that one copy makes both.
+        """
+        key_value = self.key_value(self.token_norm(tokens))
+        if self.training:
+            keys, values = key_value.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
+            return keys.mT, values
+        keys, values = (split_heads(part, self.heads) for part in key_value.chunk(2, dim=-1))
+        return keys.mT.contiguous(), values.contiguous()
 
     def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
         """Queries ``x`` (B, H, width) read the history and the step, which every query sees.
@@ -46,14 +52,12 @@ class CrossAttention(nn.Module):
         Args:
             memory: keys and values of the history from ``project``, then, where not all is seen, a bias (B or 1, 1, H or 1, T) for the
                 scores.
-            step: key and value of the step's token from ``project``, of B steps or of one.
+            step: key and value of the step's token from ``project``, of B steps or of one; nothing where it is among the memory's tokens.
         """
         keys, values, *bias = memory
-        step_key, step_value = step
         query = split_heads(self.query(self.query_norm(x)) * self.scale, self.heads)
         scores = query @ keys + bias[0] if bias else query @ keys
-        weights = torch.cat([scores, query @ step_key], dim=-1).softmax(dim=-1)
-        attended = weights[..., :-1] @ values + weights[..., -1:] * step_value
+        attended = _attend_beside(query, scores, values, *step) if step else scores.softmax(dim=-1) @ values
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.feed_forward(x)
 
@@ -76,6 +80,12 @@ class CausalSelfAttention(nn.Module):
         query, key, value = (split_heads(part, self.heads) for part in self.query_key_value(self.norm(x)).chunk(3, -1))
         weights = (query @ key.transpose(-1, -2) * self.scale + self.causal).softmax(dim=-1)
         return x + self.out((weights @ value).transpose(1, 2).flatten(2))
+
+
+def _attend_beside(query: Tensor, scores: Tensor, values: Tensor, step_key: Tensor, step_value: Tensor) -> Tensor:
+    """What the queries read of the history, by its ``scores``, and of the step, whose key and value no history is copied for."""
+    weights = torch.cat([scores, query @ step_key], dim=-1).softmax(dim=-1)
+    return weights[..., :-1] @ values + weights[..., -1:] * step_value
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

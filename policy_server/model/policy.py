@@ -124,15 +124,16 @@ class DiffusionPolicy(nn.Module):
         """Camera name → uint8 (B, H, W, 3); returns the embedding (B, E). Not for a policy without cameras."""
         return self.encoder(images)
 
-    def project(self, context: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+    def project(self, context: Tensor, visible: Tensor | None = None, steps: Tensor | None = None) -> list[Tensor]:
         """The memory: all that the denoiser needs of a context (B, T, 1 + E + S), computed once per chunk.
 
         Args:
             visible: bool (B, T); False hides a row from the network. Relative actions are still measured from the newest one.
+            steps: see ``predict_once``.
         """
         ticks = context[..., :1] * self.rate_hz
         states = self.scaling.scale_states(context[..., -self.states :])
-        return self.denoiser.project(torch.cat([ticks, context[..., 1 : -self.states], states], dim=-1), visible)
+        return self.denoiser.project(torch.cat([ticks, context[..., 1 : -self.states], states], dim=-1), visible, steps)
 
     def predict(self, noisy: Tensor, step: Tensor, memory: Sequence[Tensor]) -> Tensor:
         """What the network makes of a noisy scaled chunk (B, H, A): the noise or the clean chunk, as ``prediction`` says.
@@ -142,6 +143,13 @@ class DiffusionPolicy(nn.Module):
             memory: from ``project``, of B contexts or of one.
         """
         return self.denoiser(noisy, self.denoiser.project_steps(step), memory)
+
+    def predict_once(self, noisy: Tensor, step: Tensor, context: Tensor, visible: Tensor | None = None) -> Tensor:
+        """``predict`` from contexts (B, T, 1 + E + S) that are each read at one ``step``, float (B,), alone, as in training.
+
+        The memory holds the step as well as the context, which takes fewer operations than to join them in every block.
+        """
+        return self.denoiser(noisy, (), self.project(context, visible, step))
 
     def anchor(self, context: Tensor) -> Tensor:
         """What actions are measured from, (B, 1, A) in rad and m: the newest joints, or zero for absolute actions."""
@@ -173,7 +181,7 @@ class DiffusionPolicy(nn.Module):
         if weights is not None:
             weights = weights.expand(noisy.shape[:2])
             noisy = torch.where(weights[..., None] > 0, noisy, noise)  # else it would tell what must not be known
-        predicted = self.predict(noisy, step.float(), self.project(context, visible))
+        predicted = self.predict_once(noisy, step.float(), context, visible)
         errors = (predicted.float() - self.diffusion.target(clean, noise)).square().mean(-1)
         if weights is None:
             return errors.mean()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from policy_server.model.attention import CausalSelfAttention, CrossAttention, mask_bias
 from policy_server.model.tokens import HistoryTokens, StepToken
@@ -58,21 +59,25 @@ class TransformerDenoiser(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, action_dim))
         self.register_buffer("offsets_ticks", torch.arange(horizon).float() - past_steps, persistent=False)
 
-    def project(self, rows: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+    def project(self, rows: Tensor, visible: Tensor | None = None, steps: Tensor | None = None) -> list[Tensor]:
         """All that depends on the context alone: keys and values of every layer, then the mask (B, 1, H, T).
 
-        ``visible`` bool (B, T): False hides a row.
+        ``visible`` bool (B, T): False hides a row. ``steps`` float (B,): the memory is for them alone, as ``DiffusionPolicy.predict_once``.
         """
-        memory = self._project(self.tokens(rows))
+        tokens = self.tokens(rows)
         seen = rows[:, None, None, :, 0] + self.offsets_ticks[:, None] >= -_SLACK_TICKS
-        return [*memory, mask_bias(seen if visible is None else seen & visible[:, None, None])]
+        seen = seen if visible is None else seen & visible[:, None, None]
+        if steps is not None:
+            tokens = torch.cat([tokens, self.step(steps)], dim=1)
+            seen = functional.pad(seen, (0, 1), value=True)
+        return [*self._project(tokens), mask_bias(seen)]
 
     def project_steps(self, steps: Tensor) -> list[Tensor]:
         """All that depends on the diffusion step alone, float (S,): key and value of every layer, each (S, ...)."""
         return self._project(self.step(steps))
 
     def forward(self, noisy: Tensor, step: Sequence[Tensor], memory: Sequence[Tensor]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` from ``project_steps`` and ``memory`` from ``project``, of B or of one."""
+        """``noisy`` (B, H, A), ``step`` from ``project_steps``, or nothing, and ``memory`` from ``project``, of B or of one."""
         x = self.actions(noisy) + self.position
         for i, layer in enumerate(self.layers):
             x = layer(x, (*memory[2 * i : 2 * i + 2], memory[-1]), step[2 * i : 2 * i + 2])

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from policy_server.model.attention import CrossAttention, mask_bias
 from policy_server.model.tokens import HistoryTokens, StepToken
@@ -36,12 +38,16 @@ class AttentionUnet(nn.Module):
         self.step = StepToken(token_width)
         self.unet = ConditionalUnet(action_dim, config, lambda c: AttentionCondition(c, token_width, config.heads))
 
-    def project(self, rows: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+    def project(self, rows: Tensor, visible: Tensor | None = None, steps: Tensor | None = None) -> list[Tensor]:
         """All that depends on the context alone: keys and values of every block, then a mask if rows are hidden.
 
-        ``visible`` bool (B, T): False hides a row.
+        ``visible`` bool (B, T): False hides a row. ``steps`` float (B,): the memory is for them alone, as ``DiffusionPolicy.predict_once``.
         """
-        memory = self._project(self.tokens(rows))
+        tokens = self.tokens(rows)
+        if steps is not None:
+            tokens = torch.cat([tokens, self.step(steps)], dim=1)
+            visible = None if visible is None else functional.pad(visible, (0, 1), value=True)
+        memory = self._project(tokens)
         return memory if visible is None else [*memory, mask_bias(visible[:, None, None])]
 
     def project_steps(self, steps: Tensor) -> list[Tensor]:
@@ -49,7 +55,7 @@ class AttentionUnet(nn.Module):
         return self._project(self.step(steps))
 
     def forward(self, noisy: Tensor, step: Sequence[Tensor], memory: Sequence[Tensor]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` from ``project_steps`` and ``memory`` from ``project``, of B or of one."""
+        """``noisy`` (B, H, A), ``step`` from ``project_steps``, or nothing, and ``memory`` from ``project``, of B or of one."""
         blocks = range(len(self.unet.conditions()))
         bias = memory[2 * len(blocks) :]
         memories = [(*memory[2 * i : 2 * i + 2], *bias) for i in blocks]

@@ -34,7 +34,7 @@ class FilmCondition(nn.Module):
         return self.step(step_token).transpose(1, 2)
 
     def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
-        scale, shift = (memory[0] + step[0]).chunk(2, dim=1)
+        scale, shift = (memory[0] + step[0] if step else memory[0]).chunk(2, dim=1)
         return x * (1 + scale) + shift
 
 
@@ -57,10 +57,10 @@ class FilmUnet(nn.Module):
         self.step = StepToken(token_width)
         self.unet = ConditionalUnet(action_dim, config, lambda c: FilmCondition(c, condition_width, token_width))
 
-    def project(self, rows: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+    def project(self, rows: Tensor, visible: Tensor | None = None, steps: Tensor | None = None) -> list[Tensor]:
         """All that depends on the context alone: the history's part of every block's scale and shift.
 
-        ``visible`` bool (B, T): False hides a row.
+        ``visible`` bool (B, T): False hides a row. ``steps`` float (B,): the memory is for them alone, as ``DiffusionPolicy.predict_once``.
 
         Raises:
             ContextLengthError: there are more rows than slots.
@@ -74,7 +74,10 @@ class FilmUnet(nn.Module):
             tokens = tokens * visible[..., None]
         tokens = functional.pad(tokens, (0, 0, self.slots - tokens.shape[1], 0))
         condition = self.condition(tokens.flatten(1))
-        return [block.project(condition) for block in self.unet.conditions()]
+        memory = [block.project(condition) for block in self.unet.conditions()]
+        if steps is None:
+            return memory
+        return [of_rows + of_step for of_rows, of_step in zip(memory, self.project_steps(steps), strict=True)]
 
     def project_steps(self, steps: Tensor) -> list[Tensor]:
         """All that depends on the diffusion step alone, float (S,): its part of every block's scale and shift, each (S, ...)."""
@@ -82,5 +85,5 @@ class FilmUnet(nn.Module):
         return [block.project_step(token) for block in self.unet.conditions()]
 
     def forward(self, noisy: Tensor, step: Sequence[Tensor], memory: Sequence[Tensor]) -> Tensor:
-        """``noisy`` (B, H, A), ``step`` from ``project_steps`` and ``memory`` from ``project``, of B or of one."""
-        return self.unet(noisy, [[part] for part in memory], [[part] for part in step])
+        """``noisy`` (B, H, A), ``step`` from ``project_steps``, or nothing, and ``memory`` from ``project``, of B or of one."""
+        return self.unet(noisy, [[part] for part in memory], [step[i : i + 1] for i in range(len(memory))])

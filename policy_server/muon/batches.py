@@ -1,6 +1,7 @@
 """Polar factors of many layers at once: those of one shape and configuration make one batch."""
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -44,7 +45,11 @@ def polar_factors(matrices: list[Tensor], configs: list[PolarConfig], stack_belo
 
 
 def _declared_cost(indices: list[int], matrices: list[Tensor], configs: list[PolarConfig]) -> float:
-    return sum(
-        len(matrices[index]) * cost(configs[index], matrices[index].shape[1], matrices[index].shape[2], CostModel())
-        for index in indices
+    return sum(len(matrices[index]) for index in indices) * _cost_of_one(
+        configs[indices[0]], *matrices[indices[0]].shape[1:]
     )
+
+
+@lru_cache(maxsize=1024)
+def _cost_of_one(config: PolarConfig, rows: int, columns: int) -> float:
+    return cost(config, rows, columns, CostModel())

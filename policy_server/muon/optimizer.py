@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -26,11 +25,12 @@ from policy_server.runtime.configuration import build, to_plain
 # Elements of a matrix below which a batch of several is faster on a CPU than one after the other.
 _SMALL_ON_CPU = 2**15
 
+_PLAIN = MatrixLayout()
+
 Scaling = Literal["original", "match_rms_adamw", "none"]
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A parameter with a gradient, and how it is seen as matrices (parts, rows, columns)."""
 
     name: str
@@ -58,7 +58,7 @@ class Muon(Optimizer):
         recipe: how each layer's polar factor is computed; a single PolarConfig serves all.
         adaptive: measure the spectra and set the recipe, see ``AdaptiveConfig``.
         betas, eps: AdamW's.
-        foreach: stack layers of one shape and run the elementwise work over lists. None: on a GPU; on a CPU, stack small layers.
+        foreach: stack layers of one shape. None: on a GPU; on a CPU, stack small layers.
         distribute: each process of ``process_group`` orthonormalises its share of the matrices. All must hold the same
             gradients, as DistributedDataParallel sees to.
         cost_model: chooses the form ``cheapest`` and the adaptive recipe.
@@ -177,8 +177,7 @@ class Muon(Optimizer):
         return loss
 
     def _muon_step(self, group: dict[str, Any], entries: list[_Entry]) -> None:
-        foreach = _wants_foreach(group, entries)
-        updates = self._momentum(group, entries, foreach)
+        updates = self._momentum(group, entries)
         matrices = [as_matrices(update, entry.layout) for update, entry in zip(updates, entries, strict=True)]
         group["steps"] += 1
         self._adapt(group, {entry.name: each for entry, each in zip(entries, matrices, strict=True)})
@@ -188,16 +187,11 @@ class Muon(Optimizer):
         directions = [
             from_matrices(result, entry.parameter, entry.layout) for result, entry in zip(results, entries, strict=True)
         ]
-        scales = [-lr * _scale(group["scaling"], *entry.matrix) for entry in entries]
-        kept = 1 - lr * group["weight_decay"]
-        if foreach:
-            torch._foreach_mul_(parameters, kept)
-            torch._foreach_add_(parameters, torch._foreach_mul(directions, scales))
-            return
-        for parameter, direction, scale in zip(parameters, directions, scales, strict=True):
-            parameter.mul_(kept).add_(direction, alpha=scale)
+        torch._foreach_mul_(directions, [-lr * _scale(group["scaling"], *entry.matrix) for entry in entries])
+        torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(parameters, directions)
 
-    def _momentum(self, group: dict[str, Any], entries: list[_Entry], foreach: bool) -> list[Tensor]:
+    def _momentum(self, group: dict[str, Any], entries: list[_Entry]) -> list[Tensor]:
         """Advance the momentum; returns what is to be orthonormalised."""
         gradients, buffers = [entry.gradient for entry in entries], []
         for entry in entries:
@@ -206,14 +200,8 @@ class Muon(Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(entry.gradient)
             buffers.append(state["momentum_buffer"])
         momentum = group["momentum"]
-        if foreach:
-            torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-            return list(torch._foreach_lerp(gradients, buffers, momentum)) if group["nesterov"] else buffers
-        for buffer, gradient in zip(buffers, gradients, strict=True):
-            buffer.lerp_(gradient, 1 - momentum)
-        if not group["nesterov"]:
-            return buffers
-        return [gradient.lerp(buffer, momentum) for gradient, buffer in zip(gradients, buffers, strict=True)]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        return list(torch._foreach_lerp(gradients, buffers, momentum)) if group["nesterov"] else buffers
 
     def _adapt(self, group: dict[str, Any], matrices: Mapping[str, Tensor]) -> None:
         if group["adaptive"] is None:
@@ -244,6 +232,7 @@ class Muon(Optimizer):
                 state["step"] = torch.zeros(())
                 state["exp_avg"] = torch.zeros_like(entry.parameter)
                 state["exp_avg_sq"] = torch.zeros_like(entry.parameter)
+        is_fused = all(map(_is_plain_on_cpu, entries))
         adamw(
             [entry.parameter for entry in entries],
             [entry.gradient for entry in entries],
@@ -251,7 +240,8 @@ class Muon(Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            foreach=_wants_foreach(group, entries),
+            foreach=None if is_fused else _wants_foreach(group, entries),
+            fused=is_fused,
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -300,7 +290,8 @@ def _scale(scaling: Scaling, rows: int, columns: int) -> float:
 
 
 def _layout(group: dict[str, Any], name: str) -> MatrixLayout:
-    return MatrixLayout(*group["layouts"].get(name, ()))
+    own = group["layouts"].get(name)
+    return MatrixLayout(*own) if own else _PLAIN
 
 
 def _cost_model(group: dict[str, Any]) -> CostModel:
@@ -311,6 +302,11 @@ def _stack_below(group: dict[str, Any], entries: list[_Entry]) -> float:
     if _wants_foreach(group, entries):
         return math.inf
     return _SMALL_ON_CPU if group["foreach"] is None else 0.0
+
+
+def _is_plain_on_cpu(entry: _Entry) -> bool:
+    """Whether torch's fused step on a CPU, which takes memory as it lies, fits: many small parameters are slow one by one."""
+    return all(each.device.type == "cpu" and each.is_contiguous() for each in (entry.parameter, entry.gradient))
 
 
 def _wants_foreach(group: dict[str, Any], entries: list[_Entry]) -> bool:

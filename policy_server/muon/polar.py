@@ -24,10 +24,10 @@ def orthonormalise(matrices: Tensor, config: PolarConfig) -> Tensor:
     ``cheapest`` with ``policy_server.muon.cost.resolve_form``.
     """
     flat = matrices.reshape(-1, *matrices.shape[-2:])
-    is_tall = flat.shape[-2] > flat.shape[-1]
-    wide = _unit_norm(flat.mT if is_tall else flat, config)
-    result = _direct(wide, config) if config.form == "direct" else _by_gram(wide, config)
-    result = result.mT if is_tall else result
+    rows, columns = flat.shape[-2:]
+    iterate, is_turned = (_direct, rows < columns) if config.form == "direct" else (_by_gram, rows > columns)
+    result = iterate(_unit_norm(flat.mT if is_turned else flat, config), config)
+    result = result.mT if is_turned else result
     return result.reshape(matrices.shape).to(matrices.dtype)
 
 
@@ -60,7 +60,9 @@ def _norms(matrices: Tensor) -> Tensor:
 
 
 def _direct(matrices: Tensor, config: PolarConfig) -> Tensor:
-    gram = matrices @ matrices.mT
+    """Of matrices (B, n, m), m <= n, whose products need them in that order in memory."""
+    matrices = matrices.contiguous()
+    gram = matrices.mT @ matrices
     if config.scale == "schatten4":
         norm = _frobenius(gram)
         matrices, gram = matrices / norm.sqrt(), gram / norm
@@ -68,6 +70,7 @@ def _direct(matrices: Tensor, config: PolarConfig) -> Tensor:
 
 
 def _by_gram(matrices: Tensor, config: PolarConfig) -> Tensor:
+    """Of matrices (B, m, n), m <= n."""
     with full_float32():
         return _iterate_gram(matrices, config)
 

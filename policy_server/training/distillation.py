@@ -55,6 +55,6 @@ def distillation_loss(
     answer = teacher.answer(taught_from, noise, visible, weights)
     noisy = student.diffusion.add_noise(answer, noise, step)
     noisy = torch.where(weights[..., None] > 0, noisy, noise)
-    predicted = student.predict(noisy, step.float(), student.project(context, visible))
+    predicted = student.predict_once(noisy, step.float(), context, visible)
     errors = (predicted.float() - answer).square().mean(-1)
     return (weights * errors).sum() / weights.sum()

@@ -67,7 +67,9 @@ class Trainer:
         if config.encoder.weights is not None:
             started = {name: value.clone() for name, value in self.model.encoder.state_dict().items()}
             load_encoder_weights(self.model, config.encoder.weights)
-            if config.lora.rank and not (config.output / CHECKPOINT_FILE).exists():  # else what it began with is in there
+            if (
+                config.lora.rank and not (config.output / CHECKPOINT_FILE).exists()
+            ):  # else what it began with is in there
                 check_encoder_is_of_base(self.model, started)
         if self.teacher is not None:
             check_encoder(self.model, self.teacher, config)
@@ -77,6 +79,7 @@ class Trainer:
         self.model.to(self.world.device)
         self.reader = BatchReader(config, spec, episodes)
         self.average = self._averaged_tensors()
+        self._parameters = dict(self.model.named_parameters())  # walking a model of many modules takes a millisecond
         self.optimizer = make_optimizer(self.model, config.optimizer, self.world.size)
         self.step = 0
         self.worked_s = self.waited_s = 0.0
@@ -179,7 +182,7 @@ class Trainer:
                 loss.backward()
             total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.config.optimizer.gradient_clip, foreach=True
+            self._parameters.values(), self.config.optimizer.gradient_clip, foreach=True
         )
         mean, gradient_norm = torch.stack([self.world.mean(total), norm]).tolist()
         for name, value in (("loss", mean), ("gradient", gradient_norm)):
@@ -280,7 +283,7 @@ class Trainer:
     def _update_average(self) -> None:
         config = self.config.optimizer
         decay = min(config.ema_max, 1 - (1 + self.step) ** -config.ema_power)
-        parameters = [(name, value) for name, value in self.model.named_parameters() if name in self.average]
+        parameters = [(name, value) for name, value in self._parameters.items() if name in self.average]
         names, values = zip(*parameters, strict=True)
         with torch.no_grad():
             torch._foreach_lerp_([self.average[name] for name in names], list(values), 1 - decay)

@@ -229,3 +229,29 @@ def test_sizes_that_do_not_go_together_are_refused_by_name(config: ModelConfig, 
 def test_a_chunk_of_any_length_suits_the_transformer_and_heads_do_not_concern_film() -> None:
     DiffusionPolicy(SPEC, network_config("transformer", unet=UnetConfig((16,) * 5)))
     DiffusionPolicy(SPEC, network_config("unet_film", unet=UnetConfig((24,), heads=5)))
+
+
+@pytest.mark.parametrize("hides", [True, False])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_memory_that_holds_the_step_predicts_and_learns_the_same(backbone: str, hides: bool) -> None:
+    model, contexts, noise = policy(backbone), random_context(SPEC, 3), random_noise(SPEC, 3)
+    visible = torch.tensor([[True, False, True, True]] * 3) if hides else None
+    steps, parameters = torch.tensor([3.0, 50.0, 99.0]), list(model.denoiser.parameters())
+    apart = model.predict(noise, steps, model.project(contexts, visible))
+    together = model.predict_once(noise, steps, contexts, visible)
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+    gradients = (torch.autograd.grad(each.square().sum(), parameters) for each in (together, apart))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()) + 1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["unet_attention", "transformer"])
+def test_in_training_keys_and_values_lie_differently_but_are_the_same(backbone: str) -> None:
+    model, contexts, noise = policy(backbone), random_context(SPEC, 3), random_noise(SPEC, 3)
+    parameters, outcomes = list(model.denoiser.parameters()), []
+    for training in (True, False):
+        model.train(training)
+        predicted = model.predict_once(noise, torch.tensor([3.0, 50.0, 99.0]), contexts)
+        outcomes.append([predicted, *torch.autograd.grad(predicted.square().sum(), parameters)])
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()) + 1e-6)

@@ -125,6 +125,16 @@ def test_adamws_group_is_torchs_adamw() -> None:
         torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
 
 
+def test_adamws_group_takes_parameters_as_they_lie_in_memory() -> None:
+    torch.manual_seed(0)
+    start, gradient = torch.randn(4, 6), torch.randn(6, 4)
+    transposed, plain = nn.Parameter(start.clone().mT), nn.Parameter(start.mT.contiguous())
+    for parameter in (transposed, plain):
+        parameter.grad = gradient.clone()
+        Muon([{"params": [parameter], "kind": "adamw"}], lr=0.1).step()
+    torch.testing.assert_close(transposed, plain, atol=1e-6, rtol=0)
+
+
 RECIPE = Recipe(PolarConfig("halley", 2, "gram", scale="schatten4"), {"mix.*": PolarConfig("eigh", 1, "gram")})
 
 

@@ -181,3 +181,12 @@ def test_directions_below_the_first_gram_matrix_are_reached_by_a_restart() -> No
 
     assert weakest(PolarConfig("polar_express", 16, "gram")) < 0.3
     assert weakest(PolarConfig("polar_express", 16, "gram", restart_every=4)) > 0.9
+
+
+@pytest.mark.parametrize("form", ["direct", "gram"])
+def test_the_factor_of_a_transposed_matrix_is_the_transposed_factor(form: str) -> None:
+    matrices = torch.randn(3, 12, 40, generator=torch.Generator().manual_seed(0))
+    config = PolarConfig("jordan", 5, form)  # type: ignore[arg-type]
+    wide = orthonormalise(matrices, config)
+    for tall in (matrices.mT, matrices.mT.contiguous()):
+        torch.testing.assert_close(orthonormalise(tall, config).mT, wide, atol=1e-5, rtol=0)
