@@ -35,16 +35,11 @@ class CrossAttention(nn.Module):
         )
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N) and values (B, heads, N, width / heads).
-
-        The keys lie in memory as their product with a query reads them; in training, which reads them once, so that one copy makes both.
-        """
-        key_value = self.key_value(self.token_norm(tokens))
-        if self.training:
-            keys, values = key_value.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
-            return keys.mT, values
-        keys, values = (split_heads(part, self.heads) for part in key_value.chunk(2, dim=-1))
-        return keys.mT.contiguous(), values.contiguous()
+        """Tokens (B, N, token_width) → keys (B, heads, width / heads, N) and values (B, heads, N, width / heads)."""
+        keys, values = self.key_value(self.token_norm(tokens)).chunk(2, dim=-1)
+        return split_heads(keys, self.heads).transpose(-1, -2).contiguous(), split_heads(
+            values, self.heads
+        ).contiguous()
 
     def forward(self, x: Tensor, memory: Sequence[Tensor], step: Sequence[Tensor]) -> Tensor:
         """Queries ``x`` (B, H, width) read the history and the step, which every query sees.

@@ -67,9 +67,7 @@ class Trainer:
         if config.encoder.weights is not None:
             started = {name: value.clone() for name, value in self.model.encoder.state_dict().items()}
             load_encoder_weights(self.model, config.encoder.weights)
-            if (
-                config.lora.rank and not (config.output / CHECKPOINT_FILE).exists()
-            ):  # else what it began with is in there
+            if config.lora.rank and not (config.output / CHECKPOINT_FILE).exists():  # else what it began with is in there
                 check_encoder_is_of_base(self.model, started)
         if self.teacher is not None:
             check_encoder(self.model, self.teacher, config)
