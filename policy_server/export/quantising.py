@@ -1,7 +1,9 @@
 """Networks with 8-bit weights, for CPUs: a chunk's network is as fast as its weights are read, and those are a quarter.
 
 Weights of the denoiser's products are rounded per output channel; what they are multiplied with is rounded when it is there. The
-encoder's convolutions need to know the range of what they read beforehand, which recorded pictures tell.
+encoder's convolutions need to know the range of what they read beforehand, which recorded pictures tell. Of the 8 bits that a weight takes
+it uses 7, so that a bundle answers the same on every processor: those without instructions for 8-bit products add two of them
+in 16 bits, and sums of full 8-bit weights would be cut off there, silently.
 """
 
 import tempfile
@@ -23,7 +25,8 @@ from policy_server.runtime.recording import list_episodes, read_episode
 _EPISODES = 16
 _FRAMES_EACH = 8
 _MICROSOFT = "com.microsoft"
-_LEVELS = 127
+# Seven bits: processors without instructions for sums of 8-bit products add two of them in 16 bits, where 2 * 255 * 127 does not fit.
+_LEVELS = 63
 _LEAST_WEIGHTS = 4096  # below it a product is over before its rounding would have paid
 
 
@@ -84,6 +87,7 @@ def quantise_encoder(source: Path, target: Path, pictures: Iterable[Mapping[str,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=True,  # seven bits, as the denoiser's
         )
 
 

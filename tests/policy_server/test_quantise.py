@@ -78,6 +78,12 @@ def test_chunks_are_close_to_those_of_float32(rounded: Bundle) -> None:
     assert rounded.manifest.training["int8"]["rms"] < 0.02
 
 
+def test_two_products_of_a_weight_fit_into_16_bits(rounded: Bundle) -> None:
+    for path in (rounded.denoiser_path, rounded.encoder_path):
+        weights = [each for item in onnx.load(path).graph.initializer if (each := numpy_helper.to_array(item)).dtype == np.int8]
+        assert weights and all(2 * 255 * int(np.abs(each.astype(int)).max()) < 2**15 for each in weights)
+
+
 def test_products_and_convolutions_are_of_integers(bundle: Bundle, rounded: Bundle) -> None:
     assert "DynamicQuantizeMatMul" in kinds(rounded.denoiser_path) - kinds(bundle.denoiser_path)
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds(rounded.encoder_path) - kinds(bundle.encoder_path)
