@@ -40,29 +40,34 @@ class LateArm:
     def __init__(self, robot: FakeRobot) -> None:
         self._robot = robot
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        # Two: drawing a picture may take longer than joint states may be silent for.
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._move, self._show)]
+        self._were: list[tuple[int, NDArray[np.float64]]] = []
         self._told: dict[int, NDArray[np.float64]] = {}
         self._read = 0
 
     def __enter__(self) -> "LateArm":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
-        world = World(task_by_name("reach_cued"), [CameraView("front", 96, 96)])
-        shown_ns = 0
-        were: list[tuple[int, NDArray[np.float64]]] = []
+    def _move(self) -> None:
         while not self._ended.wait(0.02):
             now_ns = time.time_ns()
-            were.append((now_ns, self._at(now_ns)))
-            self._robot.state_joints(now_ns, [*were[-1][1], 0.04], JOINTS)
-            if now_ns - shown_ns >= 100 * NS_PER_MS:
-                shown_ns = now_ns
-                world.simulation.data.qpos[:7] = interpolated(were[-50:], now_ns - CAMERA_LATENCY_NS)
+            self._were.append((now_ns, self._at(now_ns)))
+            self._robot.state_joints(now_ns, [*self._were[-1][1], 0.04], JOINTS)
+
+    def _show(self) -> None:
+        world = World(task_by_name("reach_cued"), [CameraView("front", 96, 96)])
+        while not self._ended.wait(0.1):
+            if were := self._were[-50:]:
+                now_ns = time.time_ns()
+                world.simulation.data.qpos[:7] = interpolated(were, now_ns - CAMERA_LATENCY_NS)
                 self._robot.show(now_ns, world.render("front"))
         world.close()
 
